@@ -1,0 +1,180 @@
+"""One handler's stations in one process, put together: a buffer, a sender, and what both share.
+
+A handler makes its pipeline at its first record, and a forked child makes another. A pipeline never refers
+to its handler, so that a handler that nobody uses any more can be collected while its entries still go out.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from defender_logging._pipeline.buffer import Bounds, Buffer
+from defender_logging._pipeline.entry import Draft
+from defender_logging._pipeline.reports import Reports
+from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, SpoolError
+from defender_logging._pipeline.spooled_buffer import AdoptedBuffer, SpooledBuffer
+from defender_logging._pipeline.wire import Transport
+from defender_logging._pipeline.worker import Policy, Sender
+from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
+from defender_logging.destinations.base import Destination
+from defender_logging.metrics import Stats
+
+__all__ = ["Pipeline", "SpoolPlan"]
+
+STREAM_BYTES = 8
+"""Random bytes in the name of a stream: 64 bits, so that no two streams of a trail ever meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPlan:
+    """Where and how a pipeline spools: the directory, whose entries they are, and when they are synced."""
+
+    directory: SpoolDirectory
+    identity: Identity
+    fsync: Fsync
+
+
+class Pipeline:
+    """Takes drafts from any thread and sees them through; see ``Buffer`` and ``Sender`` for the guarantees.
+
+    Args:
+        label: how people know the handler, without any secret.
+        identity: what a later handler must share to take the rest over: kind, address, name, key and index.
+        destination: whose rules to follow.
+        transport: carries requests.
+        policy: when and how much to send.
+        bounds: how much to keep.
+        reports: what people should know, for threads that may log.
+        describe_drops: makes the draft that tells of drops.
+        spool: where to keep entries on the disk; None: in memory only.
+        shutdown_timeout_seconds: its wish for the time that exit may cost.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        identity: Hashable,
+        destination: Destination,
+        transport: Transport,
+        *,
+        policy: Policy,
+        bounds: Bounds,
+        reports: Reports,
+        describe_drops: Callable[[str, Sequence[Sequence[int]], int], Draft],
+        shutdown_timeout_seconds: float,
+        spool: SpoolPlan | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.label = label
+        self.identity = identity
+        self.shutdown_timeout_seconds = shutdown_timeout_seconds
+        self.reports = reports
+        self._told: set[str] = set()
+        self._transport = transport
+        wake = Wake()
+        self._spool = spool
+        self._adopted: list[AdoptedBuffer] = []
+        self.buffer = self._make_buffer(
+            secrets.token_hex(STREAM_BYTES),
+            bounds,
+            wake=wake,
+            describe_drops=describe_drops,
+            tell=lambda sentence: reports.add(logging.WARNING, f"{label}: {sentence}"),
+            clock=clock,
+        )
+        self.sender = Sender(label, destination, transport, policy, reports=reports, wake=wake, clock=clock)
+        self.sender.add_buffer(self.buffer)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.label} {self.sender.state} pending={self.buffer.pending}>"
+
+    def append(self, draft: Draft) -> None:
+        """Number a draft, keep it, and see that a thread is there to send it. Any thread."""
+        self.buffer.append(draft)
+        if not self.sender.is_running and self.buffer.waiting_entries:
+            self.sender.ensure_running()
+
+    def close(self) -> None:
+        """Take no more; what waits still goes out. Any thread; never waits."""
+        self.buffer.close()
+
+    def take_over(self, other: Pipeline) -> None:
+        """Serve what a closed pipeline of the same identity still holds, once its thread has ended its request."""
+        other.sender.leave(self.sender)
+
+    def _make_buffer(self, stream: str, bounds: Bounds, **others: Any) -> Buffer:
+        if self._spool is None:
+            return Buffer(stream, bounds, **others)
+        directory = self._spool.directory
+        store = directory.create_stream(stream, self._spool.identity, fsync=self._spool.fsync)
+        return SpooledBuffer(
+            stream,
+            bounds,
+            store=store,
+            **others,
+        )
+
+    @property
+    def has_spool(self) -> bool:
+        """Whether entries are kept on the disk."""
+        return self._spool is not None
+
+    @property
+    def pending_in_memory_only(self) -> int:
+        """How many entries would be lost if the process ended now."""
+        return self.buffer.memory_only if isinstance(self.buffer, SpooledBuffer) else self.buffer.pending
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk itself. For the housekeeper."""
+        if isinstance(self.buffer, SpooledBuffer):
+            self.buffer.sync()
+            for adopted in self._adopted:
+                adopted.look_again()
+
+    def adopt_orphans(self) -> None:
+        """Serve the streams of dead processes of the same identity. For the housekeeper: reads them whole."""
+        if self._spool is None or not isinstance(self.buffer, SpooledBuffer) or self.buffer.is_closed:
+            return
+        self._adopted = [adopted for adopted in self._adopted if adopted.pending]
+        try:
+            stores, problems = self._spool.directory.adopt_orphans(self._spool.identity)
+        except SpoolError as error:
+            stores, problems = [], [str(error)]
+        for store in stores:
+            adopted = AdoptedBuffer(store, self.buffer)
+            self._adopted.append(adopted)
+            self.sender.add_buffer(adopted)
+            self.sender.ensure_running()
+        for problem in problems:
+            self._tell_once(problem)
+
+    def _tell_once(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            self.reports.add(logging.WARNING, f"{self.label}: {problem}")
+
+    def let_go(self) -> None:
+        """Write down what is settled and release the spool's streams; a later append takes the own one up again."""
+        for adopted in self._adopted:
+            adopted.let_go()
+        if isinstance(self.buffer, SpooledBuffer):
+            self.buffer.let_go()
+
+    def abandon(self) -> None:
+        """Let go of everything in a forked child: entries, streams and connection are the parent's."""
+        for adopted in self._adopted:
+            adopted.abandon()
+        if isinstance(self.buffer, SpooledBuffer):
+            self.buffer.abandon()
+        self._transport.abandon()
+
+    def stats(self, *, filtered: int) -> Stats:
+        """Take all counts at one moment."""
+        return self.buffer.stats(
+            filtered=filtered, state="closed" if self.buffer.is_closed else self.sender.state
+        )

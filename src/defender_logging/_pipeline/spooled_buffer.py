@@ -1,0 +1,510 @@
+"""A buffer whose entries are on the disk before the log call returns, and its counterpart for adopted streams.
+
+A draft comes from a handler in the caller's thread, is numbered, and is written to the stream's store with one
+write; a copy stays in memory while there is room, so that a sender that keeps up never reads the disk. When
+memory is full, the newer entries are on the disk only, and the sender reads them back in order. What is settled
+is written to the store's cursor before it is counted, so ``flush`` returns when a restart would know it too.
+
+Guaranteed
+- An entry whose ``append`` returned is on the disk, or counted as dropped, or (while the disk fails) in memory
+  under ``max_queue_bytes`` and its overflow policy, which is told once.
+- Memory holds at most ``max_queue_bytes`` and one batch, whatever the backlog.
+- Entries leave in the order of their numbers; those that a failing disk kept in memory may overtake the disk's.
+
+An ``AdoptedBuffer`` serves the stream of a dead process: its entries count as accepted by the adopter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from defender_logging._pipeline import threads
+from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
+from defender_logging._pipeline.entry import Draft, Entry
+from defender_logging._pipeline.ranges import Ranges
+from defender_logging._pipeline.spool.stream import DAMAGED, StreamStore
+from defender_logging._pipeline.spool.survey import Damage
+from defender_logging._pipeline.spool.system import SpoolError
+
+__all__ = ["SPOOL_FULL", "AdoptedBuffer", "SpooledBuffer"]
+
+SPOOL_FULL = "spool_full"
+"""Reason of a drop: ``max_spool_bytes`` was reached."""
+
+_Drops = tuple[str, Sequence[Sequence[int]], int]
+"""What a ``dropped`` entry tells: reason, ranges of numbers, count."""
+
+_WHY_DROPPED = {
+    SPOOL_FULL: "the spool is full (max_spool_bytes): entries are lost by overflow {overflow!r}, beginning with seq "
+    "{seq}; the trail will tell which, and a larger max_spool_bytes gives longer outages room",
+    DAMAGED: "bytes of the spool are not those that were written: entries are lost, beginning with seq {seq}; the "
+    "damaged bytes are kept among the dead letters, and the trail will tell which entries; look at the disk",
+}
+
+_ROOM_CHECK_SECONDS = 0.05
+"""How often a caller that ``block`` makes wait asks the spool for room; other processes free it unheard."""
+
+
+class SpooledBuffer(Buffer):
+    """A ``Buffer`` with a store; see there for who may call what.
+
+    Args:
+        store: the stream's place on the disk.
+        others: as for ``Buffer``.
+    """
+
+    def __init__(self, stream: str, bounds: Bounds, *, store: StreamStore, **others: Any) -> None:
+        self._describe: Callable[[str, Sequence[Sequence[int]], int], Draft] = others.pop("describe_drops")
+        super().__init__(stream, bounds, describe_drops=self._describe_and_remember, **others)
+        self._store = store
+        self._memory_only: set[int] = set()
+        self._is_disk_ahead = False
+        self._read_seq = 0
+        self._is_full = False
+        self._is_cursor_due = False
+        self._is_blind = False
+        self._dropped_meanwhile: set[int] | None = None  # Only while the sender reads the disk.
+        self._troubles: set[str] = set()
+        self._telling: _Drops | None = None
+        self._told_by: dict[int, _Drops] = {}
+        self._to_retell: deque[_Drops] = deque()
+        self._adopted_accepted = 0
+        self._adopted_pending = 0
+
+    def _number(self, draft: Draft, *, is_own: bool = False) -> None:
+        seq = self._last_seq + 1
+        line = self._line(draft)
+        if self._write(seq, line):
+            self._place(seq, line)
+            self._last_seq = seq
+            if is_own:
+                self._note_own(seq)
+            self._wake_sender(len(line))
+        elif self._is_full and not is_own:
+            self._drop(seq, SPOOL_FULL)
+            self._last_seq = seq
+        else:
+            super()._number(draft, is_own=is_own)
+            if self._entries and self._entries[-1].seq == seq:
+                self._memory_only.add(seq)
+                if is_own:
+                    self._note_own(seq)
+
+    def _note_own(self, seq: int) -> None:
+        self._own.add(seq)
+        if self._telling is not None:
+            self._told_by[seq], self._telling = self._telling, None
+
+    def _describe_and_remember(self, reason: str, ranges: Sequence[Sequence[int]], count: int) -> Draft:
+        self._telling = (reason, ranges, count)
+        return self._describe(reason, ranges, count)
+
+    def _tell_drops(self) -> None:
+        """Say again what an entry said that was dropped itself, then what is new."""
+        for _ in range(len(self._to_retell)):
+            self._number(self._describe_and_remember(*self._to_retell.popleft()), is_own=True)
+        super()._tell_drops()
+
+    def _land(self, entry: Entry) -> None:
+        super()._land(entry)
+        self._told_by.pop(entry.seq, None)
+
+    def _place(self, seq: int, line: bytes) -> None:
+        """Keep an entry that is on the disk in memory as well, unless memory is full or the disk is ahead."""
+        size = len(line)
+        if self._is_disk_ahead:
+            return
+        if self._waiting_bytes + self._flight_bytes + size > self._bounds.max_queue_bytes:
+            self._read_seq = seq - 1
+            self._is_disk_ahead = True
+            return
+        self._entries.append(Entry(seq, line))
+        self._waiting_bytes += size
+
+    def _wake_sender(self, size: int) -> None:
+        waiting = self._waiting_bytes
+        wake_bytes = self._bounds.wake_bytes
+        if len(self._entries) in (0, 1, self._bounds.wake_entries) or waiting - size < wake_bytes <= waiting:
+            self.wake.set()
+
+    def _write(self, seq: int, line: bytes) -> bool:
+        """Write an entry to the store; False if it is not there, and ``_is_full`` says whether for lack of quota."""
+        self._is_full = False
+        try:
+            self._store.append(seq, line)
+        except SpoolError as error:
+            self._is_full = error.is_full
+            if error.is_full and self._bounds.overflow is Overflow.DROP_OLDEST and self._drop_segment():
+                return self._write(seq, line)
+            if error.is_full:  # Told with the first drop.
+                self._account.last_error = str(error)
+            else:
+                self._tell_trouble("write", f"the spool does not take entries: {error}")
+            return False
+        if self._troubles:
+            self._tell_relief("write", f"the spool takes entries again, from seq {seq} on")
+        return True
+
+    def _find_room(self, size: int) -> bool:
+        """Let go of copies of what is on the disk first: memory is for what is nowhere else."""
+        if self._is_closed:
+            return False
+        on_disk = [entry for entry in self._entries if entry.seq not in self._memory_only]
+        if on_disk:
+            self._read_seq = on_disk[0].seq - 1
+            self._is_disk_ahead = True
+            alone = [entry for entry in self._entries if entry.seq in self._memory_only]
+            self._entries = deque(alone)
+            self._waiting_bytes = sum(len(entry.line) for entry in alone)
+        is_room = self._waiting_bytes + self._flight_bytes + size <= self._bounds.max_queue_bytes
+        return is_room or super()._find_room(size)
+
+    def _drop(self, seq: int, reason: str) -> None:
+        self._memory_only.discard(seq)
+        self._own.discard(seq)
+        if seq in self._told_by:  # It told of drops, in a segment that is dropped now.
+            self._to_retell.append(self._told_by.pop(seq))
+        if self._dropped_meanwhile is not None:
+            self._dropped_meanwhile.add(seq)
+        if reason in _WHY_DROPPED and reason not in self._untold:
+            self._untold[reason] = Ranges()
+            self._tell(_WHY_DROPPED[reason].format(overflow=self._bounds.overflow.value, seq=seq))
+        super()._drop(seq, reason)
+
+    def _drop_segment(self) -> bool:
+        """Give up the oldest whole segment of the own stream, by ``drop_oldest``."""
+        try:
+            gone = self._store.drop_oldest_segment()
+        except SpoolError:
+            return False
+        if not gone:
+            return False
+        lost = {seq for seq in _numbers(gone) if seq not in self._in_flight}
+        kept = [entry for entry in self._entries if entry.seq not in lost]
+        self._waiting_bytes = sum(len(entry.line) for entry in kept)
+        self._entries = deque(kept)
+        # What is in flight is delivered all the same; until then it is only in memory.
+        self._memory_only |= {seq for seq in _numbers(gone) if seq in self._in_flight}
+        for seq in sorted(lost):
+            self._drop(seq, SPOOL_FULL)
+        return True
+
+    def _tell_trouble(self, kind: str, sentence: str) -> None:
+        self._account.last_error = sentence
+        if kind not in self._troubles:
+            self._troubles.add(kind)
+            self._tell(sentence)
+
+    def _tell_relief(self, kind: str, sentence: str) -> None:
+        if kind in self._troubles:
+            self._troubles.discard(kind)
+            self._tell(sentence)
+
+    def _wait_for_room(self, draft: Draft) -> None:
+        """Wait while the spool is full, as long as ``block`` allows; memory never makes a caller wait here."""
+        size = len(self._line(draft))
+        deadline = self._clock.monotonic() + self._bounds.block_timeout_seconds
+        while not (self._is_inside or threads.is_ours()) and self._lacks_room(size):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(min(left, _ROOM_CHECK_SECONDS))
+
+    def _lacks_room(self, size: int) -> bool:
+        self._is_full = False
+        try:
+            self._store.reserve(size)
+        except SpoolError as error:
+            self._is_full = error.is_full
+        return self._is_full
+
+    def _accepted(self) -> int:
+        return self._last_seq + self._adopted_accepted
+
+    def _held(self) -> int:
+        return self._store.unsettled_count + len(self._memory_only) + self._adopted_pending
+
+    def _spool_bytes(self) -> int:
+        return self._store.unsettled_bytes
+
+    def _repair(self) -> None:
+        seq = self._store.last_seq
+        is_in_memory = bool(self._entries) and self._entries[-1].seq == seq
+        if seq > self._last_seq and not is_in_memory and not self._is_disk_ahead:
+            # Interrupted between the write and the placing: only the disk knows the entry.
+            self._read_seq = seq - 1
+            self._is_disk_ahead = True
+        # Interrupted between a step in memory and the note of what is nowhere else.
+        waiting = {entry.seq for entry in self._entries}
+        self._memory_only &= waiting | self._in_flight.keys()
+        self._memory_only |= {each for each in waiting if each > seq}
+        super()._repair()
+
+    def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
+        """Move the oldest entries into flight, from memory or, where the disk is ahead, from there."""
+        taken = super().take(max_entries, max_bytes)
+        if taken or not self._is_disk_ahead:
+            return taken
+        with self._section():
+            self._dropped_meanwhile = set()
+        try:
+            # Without the lock, so that callers do not wait for the disk. A byte for each separator.
+            read = self._store.read_after(self._read_seq, max_bytes - max_entries, max_entries)
+        except SpoolError as error:
+            with self._section():
+                self._dropped_meanwhile = None
+                self._is_blind = True  # Until the housekeeper's next round: no tight loop.
+                self._tell_trouble("read", f"the spool cannot be read: {error}")
+            return ()
+        with self._section():
+            return self._put_in_flight(read, self._store.take_damage())
+
+    def _put_in_flight(self, read: Sequence[Entry], damage: Sequence[Damage]) -> tuple[Entry, ...]:
+        self._tell_relief("read", "the spool can be read again")
+        gone, self._dropped_meanwhile = self._dropped_meanwhile or (), None
+        chunk = tuple(entry for entry in read if entry.seq not in gone)
+        for entry in chunk:
+            self._in_flight[entry.seq] = entry
+            self._flight_bytes += len(entry.line)
+        for found in damage:
+            for seq in _numbers(found.lost):
+                self._drop(seq, DAMAGED)
+        if read:
+            self._read_seq = read[-1].seq
+        if self._waiting_count() <= len(self._entries):
+            self._is_disk_ahead = False  # The disk has nothing more that memory could not hold.
+        return chunk
+
+    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
+        """Keep rejected entries as dead letters, count, and write down what is settled."""
+        delivered, rejected = tuple(delivered), tuple(rejected)
+        problem = _keep_dead_letters(self._store, rejected, self._account.last_error or "")
+        with self._section():
+            self._is_cursor_due = True
+            seqs = [entry.seq for entry in delivered] + [entry.seq for entry, _ in rejected]
+            self._store.settle(seqs)
+            self._memory_only.difference_update(seqs)
+            super().settle(delivered, rejected)
+        problem = _write_cursor(self._store) or problem
+        if self._is_full:
+            self.sync()  # Now, because files go only when they are synced, and callers wait for the room.
+        with self._section():
+            self._is_cursor_due = False
+            if problem:
+                self._tell_trouble("settle", problem)
+            else:
+                self._tell_relief("settle", "the spool's cursor is written again")
+
+    def _waiting_count(self) -> int:
+        return self._held() - self._adopted_pending - len(self._in_flight)
+
+    @property
+    def waiting_entries(self) -> int:
+        return len(self._entries) if self._is_blind else self._waiting_count()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._waiting_bytes if not self._is_disk_ahead else self._bounds.wake_bytes
+
+    def _lowest_pending(self) -> float:
+        if self._adopted_pending or self._is_cursor_due:
+            return 0
+        lowest = super()._lowest_pending()
+        is_more_on_disk = self._is_disk_ahead and self._waiting_count() > len(self._entries)
+        return min(lowest, self._read_seq + 1) if is_more_on_disk else lowest
+
+    def adopt(self, count: int) -> None:
+        """Count the entries of an adopted stream as accepted here."""
+        with self._section():
+            self._adopted_accepted += count
+            self._adopted_pending += count
+
+    def settle_adopted(self, delivered: int, rejected: Sequence[str], damaged: int) -> None:
+        """Count what became of adopted entries."""
+        with self._section():
+            account = self._account
+            account.delivered += delivered
+            for reason in rejected:
+                account.rejected_by_reason[reason] += 1
+            if damaged:
+                account.dropped_by_reason[DAMAGED] += damaged
+            self._adopted_pending -= delivered + len(rejected) + damaged
+            if delivered:
+                account.last_success_unix_seconds = self._clock.time()
+
+    @property
+    def last_error(self) -> str:
+        """The last failure in words, for a dead letter."""
+        return self._account.last_error or ""
+
+    @property
+    def memory_only(self) -> int:
+        """How many pending entries are not on the disk."""
+        return len(self._memory_only)
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk itself; for the housekeeper."""
+        problem = ""
+        try:
+            sentence = self._store.sync()
+        except SpoolError as error:
+            sentence, problem = None, f"the spool cannot be synced: {error}"
+        # What was settled before it was synced is still there; without this, a full spool would stay full for ever.
+        _write_cursor(self._store)
+        with self._section():
+            if sentence:
+                self._tell(sentence)
+            if problem:
+                self._tell_trouble("sync", problem)
+            else:
+                self._tell_relief("sync", "the spool can be synced again")
+            was_blind, self._is_blind = self._is_blind, False
+            if not self._held():  # Nothing will be settled any more, and so nothing told.
+                self._tell_drops()
+        if was_blind:
+            self.wake.set()
+
+    def let_go(self) -> None:
+        """Write down what is settled and release the stream, for whoever starts next; a later append reopens it."""
+        with contextlib.suppress(SpoolError):
+            self._store.close()
+
+    def abandon(self) -> None:
+        """Close the parent's descriptors in a forked child."""
+        self._store.abandon()
+
+
+class AdoptedBuffer:
+    """The rest of a dead process's stream, served by a sender like a closed buffer.
+
+    Threads: the sender's, but for ``pending`` and ``abandon``.
+    """
+
+    is_closed = True
+
+    def __init__(self, store: StreamStore, adopter: SpooledBuffer) -> None:
+        self.stream = store.stream
+        self.wake = adopter.wake
+        self._store = store
+        self._adopter = adopter
+        self._left = store.unsettled_count
+        self._read_seq = 0
+        self._in_flight: dict[int, Entry] = {}
+        self._handed_back: list[Entry] = []
+        self._is_blind = False
+        adopter.adopt(self._left)
+
+    @property
+    def pending(self) -> int:
+        """How many entries are not settled."""
+        return self._left
+
+    @property
+    def waiting_entries(self) -> int:
+        """How many entries wait to be taken."""
+        return len(self._handed_back) if self._is_blind else self._left - len(self._in_flight)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait to be taken, roughly."""
+        return self._store.unsettled_bytes
+
+    def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
+        """Read the oldest entries and move them into flight."""
+        if self._handed_back:
+            chunk, self._handed_back = self._handed_back[:max_entries], self._handed_back[max_entries:]
+        else:
+            try:
+                # A byte for each separator.
+                chunk = self._store.read_after(self._read_seq, max_bytes - max_entries, max_entries)
+            except SpoolError as error:
+                self._is_blind = True
+                self._adopter.note_failure(f"the spool cannot be read: {error}", duplicates_possible=0)
+                return ()
+            if chunk:
+                self._read_seq = chunk[-1].seq
+        self._count_damage()
+        self._in_flight.update((entry.seq, entry) for entry in chunk)
+        return tuple(chunk)
+
+    def look_again(self) -> None:
+        """Try to read again after a failure; for the housekeeper."""
+        if self._is_blind:
+            self._is_blind = False
+            self.wake.set()
+
+    def _count_damage(self) -> None:
+        lost = sum(len(list(_numbers(found.lost))) for found in self._store.take_damage())
+        if lost:
+            self._left -= lost
+            self._finish_if_done()
+            self._adopter.settle_adopted(0, (), lost)
+
+    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
+        """Write down what is settled, then count it for the adopter."""
+        delivered, rejected = tuple(delivered), tuple(rejected)
+        _keep_dead_letters(self._store, rejected, self._adopter.last_error)
+        self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
+        _write_cursor(self._store)
+        for entry in (*delivered, *(entry for entry, _ in rejected)):
+            del self._in_flight[entry.seq]
+        self._left -= len(delivered) + len(rejected)
+        self._finish_if_done()  # First: who hears that nothing is pending finds no stream either.
+        self._adopter.settle_adopted(len(delivered), [reason for _, reason in rejected], 0)
+
+    def _finish_if_done(self) -> None:
+        if not self._left:
+            with contextlib.suppress(SpoolError):
+                self._store.close()
+
+    def hand_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries in flight back to the front, for another sender."""
+        for entry in entries:
+            del self._in_flight[entry.seq]
+        self._handed_back = [*entries, *self._handed_back]
+        self.wake.set()
+
+    def count_request(self, *, is_retry: bool) -> None:
+        """Count a request that begins, for the adopter."""
+        self._adopter.count_request(is_retry=is_retry)
+
+    def note_failure(self, reason: str, *, duplicates_possible: int) -> None:
+        """Remember why a request failed, for the adopter."""
+        self._adopter.note_failure(reason, duplicates_possible=duplicates_possible)
+
+    def let_go(self) -> None:
+        """Write down what is settled and release the stream; what is left is an orphan again."""
+        with contextlib.suppress(SpoolError):
+            self._store.close()
+
+    def abandon(self) -> None:
+        """Close the parent's descriptors in a forked child."""
+        self._store.abandon()
+
+
+def _keep_dead_letters(store: StreamStore, rejected: Sequence[tuple[Entry, str]], answer: str) -> str:
+    """Keep rejected entries as dead letters; returns what went wrong, in a sentence."""
+    problem = ""
+    for entry, reason in rejected:
+        try:
+            store.set_aside(entry, reason, answer)
+        except SpoolError as error:
+            problem = f"a refused entry cannot be kept as a dead letter: {error}"
+    return problem
+
+
+def _write_cursor(store: StreamStore) -> str:
+    """Write down what is settled; returns what went wrong, in a sentence."""
+    try:
+        store.write_cursor()
+    except SpoolError as error:
+        return f"the spool's cursor cannot be written: {error}"
+    return ""
+
+
+def _numbers(pairs: Iterable[tuple[int, int]]) -> Iterable[int]:
+    for first, last in pairs:
+        yield from range(first, last + 1)

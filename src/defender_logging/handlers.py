@@ -1,0 +1,492 @@
+"""The forwarding handlers: where a record of the logging module enters.
+
+A record comes from a logger (or a ``QueueListener``). In the caller's thread the handler selects it, turns it
+into fields, has its destination encode them, and puts the draft on the pipeline's buffer; from there the
+sender's thread takes over. Settings are checked at construction; nothing starts before the first record.
+
+Each handler owns a small ``QueueHandler`` rather than being one: from Python 3.12 on ``dictConfig`` treats
+every subclass of ``QueueHandler`` named by ``class:`` specially, and breaks those with arguments of their own.
+
+Guaranteed: a logging call never raises (but ``KeyboardInterrupt`` and ``SystemExit``, which are not ours), and
+takes no lock of the logging module; records of our own loggers never enter, nor those that urllib3 makes in
+our threads, so sending never causes sending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import logging
+import logging.handlers
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from defender_logging import lifecycle, settings
+from defender_logging._pipeline import threads
+from defender_logging._pipeline.buffer import Bounds
+from defender_logging._pipeline.entry import Draft, Fields
+from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
+from defender_logging._pipeline.reports import Reports
+from defender_logging._pipeline.spool import Identity, SpoolDirectory
+from defender_logging._pipeline.wire import Transport
+from defender_logging._pipeline.worker import Policy
+from defender_logging.clock import SYSTEM_CLOCK
+from defender_logging.destinations.base import Destination
+from defender_logging.destinations.datadog import DatadogDestination
+from defender_logging.destinations.generic import GenericDestination
+from defender_logging.destinations.splunk import WARN_BATCH_BYTES, SplunkDestination
+from defender_logging.fitting import encode_to_fit
+from defender_logging.formatting import FieldsBuilder
+from defender_logging.metrics import Stats
+from defender_logging.secret import Secret
+from defender_logging.selection import SelectionFilter
+from defender_logging.severity import Severity
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["ApiKeyHandler", "DatadogHandler", "ForwardingHandler", "SplunkHandler"]
+
+_OWN_LOGGERS = "defender_logging"
+_TRANSPORT_LOGGERS = "urllib3"
+
+
+class _EntryQueueHandler(logging.handlers.QueueHandler):
+    """Prepares a record to its finished draft, and enqueues that on the buffer."""
+
+    def __init__(
+        self,
+        prepare: Callable[[logging.LogRecord], Draft],
+        enqueue: Callable[[Draft], None],
+        handle_error: Callable[[logging.LogRecord], None],
+    ) -> None:
+        super().__init__(None)  # type: ignore[arg-type]  # no method that touches the queue is left
+        # Attributes rather than methods that call them: two frames less for every record.
+        self.prepare = prepare  # type: ignore[method-assign, assignment]
+        self.enqueue = enqueue  # type: ignore[method-assign, assignment]
+        self.handleError = handle_error  # type: ignore[method-assign, assignment]
+
+
+class _Selection(SelectionFilter):
+    """A selection that leaves its reports for others to log: a record may be made in one of our own threads."""
+
+    def __init__(self, chosen: settings.Settings, reports: Reports) -> None:
+        super().__init__(chosen.log_types, chosen.log_levels, chosen.vocabulary)
+        self._default_component = chosen.static_fields.get("component")
+        self._reports = reports
+
+    def report(self, sentence: str) -> None:
+        self._reports.add(logging.WARNING, sentence)
+
+
+class ForwardingHandler(logging.Handler):
+    """What the three handlers share. Not for direct use.
+
+    Threads: every method may be called from any thread.
+    """
+
+    _kind: ClassVar[settings.Kind]
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._settings = settings.read_settings(self._kind, given)
+        super().__init__(self._settings.level)
+        self._reports = Reports()
+        self._selection = _Selection(self._settings, self._reports)
+        self._destination = self._make_destination()
+        self._builder = FieldsBuilder(
+            vocabulary=self._settings.vocabulary,
+            redactor=self._settings.redactor,
+            reserved_names=self._destination.reserved_names,
+            service=self._settings.service,
+            environment=self._settings.environment,
+            host=self._settings.host,
+            tags=self._settings.tags,
+            static_fields=self._settings.static_fields,
+        )
+        self._max_line_bytes = self._destination.limits.max_entry_bytes
+        self._queue_handler = _EntryQueueHandler(self._prepare, self._enqueue, self.handleError)
+        self._start_lock = threading.RLock()  # A signal handler may log while this thread starts.
+        self._pipeline: Pipeline | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+        self._is_closed = False
+        self._filtered = itertools.count()
+        _transport_module()
+        lifecycle.add_handler(self)
+
+    def _make_destination(self) -> Destination:
+        raise NotImplementedError
+
+    def _identity_details(self) -> tuple[Hashable, ...]:
+        return ()
+
+    def __repr__(self) -> str:
+        if "_filtered" not in vars(self):  # Its settings are wrong, and somebody prints the error's locals.
+            return f"<{type(self).__name__} without settings>"
+        stats = self.stats()
+        return (
+            f"<{self._label()} level={logging.getLevelName(self.level)} state={stats.state} "
+            f"accepted={stats.accepted} delivered={stats.delivered} rejected={stats.rejected} "
+            f"dropped={stats.dropped} pending={stats.pending}>"
+        )
+
+    def _label(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"{type(self).__name__}{name} ({self._settings.url.origin})"
+
+    # A record's way in.
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Select a record and put it on its way; takes no lock of the logging module.
+
+        Returns:
+            True if the record was selected, as ``logging.Handler.handle`` does.
+        """
+        if _is_feedback(record):
+            return False
+        if self.filters:
+            kept = self._ask_filters(record)
+            if not kept:
+                next(self._filtered)
+                return False
+            if isinstance(kept, logging.LogRecord):  # From Python 3.12 on a filter may replace the record.
+                record = kept
+        if not self._selection.filter(record):
+            next(self._filtered)
+            if self._reports:
+                self._emit_reports()
+            return False
+        self.emit(record)
+        return True
+
+    def _ask_filters(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        """Ask the user's filters; one that raises lets nothing out, and does not raise into the caller."""
+        try:
+            return self.filter(record)
+        except Exception:  # noqa: BLE001 - any code can stand in a filter
+            self.handleError(record)
+            return False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Encode a record and queue it, whatever the selection says; errors go to ``handleError``."""
+        self._queue_handler.emit(record)
+        if self._reports:
+            self._emit_reports()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the logging module's name
+        """Tell of an error as the logging module does, and never raise: stderr may be closed, the stack full."""
+        with contextlib.suppress(Exception):
+            super().handleError(record)
+
+    def _emit_reports(self) -> None:
+        if not threads.is_ours():
+            self._reports.emit()
+
+    def _prepare(self, record: logging.LogRecord) -> Draft:
+        fields = self._builder.build(record, self.formatter)
+        draft = encode_to_fit(self._destination, fields, max_line_bytes=self._max_line_bytes)
+        if "vocabulary_errors" in fields.values:
+            (self._pipeline or self._start()).buffer.count_vocabulary_error()
+        return draft
+
+    def _enqueue(self, draft: Draft) -> None:
+        (self._pipeline or self._start()).append(draft)
+
+    # Life.
+
+    def start(self) -> None:
+        """Start the sending thread now instead of at the first record. Calling it twice changes nothing."""
+        (self._pipeline or self._start()).sender.ensure_running()
+
+    def _start(self) -> Pipeline:
+        with self._start_lock:
+            if self._pipeline is None:
+                pipeline = self._make_pipeline()
+                if self._pipeline is None:  # A signal handler of this thread may have been quicker.
+                    self._pipeline = pipeline  # First, so that such a one finds it during the steps below.
+                    self._register(pipeline)
+            return self._pipeline
+
+    def _register(self, pipeline: Pipeline) -> None:
+        if not self._is_closed:
+            lifecycle.add_pipeline(pipeline)
+            lifecycle.take_over_closed(pipeline)
+            self._finalizer = weakref.finalize(self, pipeline.close)
+            self._finalizer.atexit = False
+        if self._is_closed:  # Since before, or by another thread that did not see the pipeline yet.
+            pipeline.close()
+
+    def _make_pipeline(self) -> Pipeline:
+        chosen = self._settings
+        destination, builder, max_line_bytes = self._destination, self._builder, self._max_line_bytes
+        # Otherwise a small queue would be full, and lose entries, before the sender found a batch worth sending.
+        max_batch_bytes = min(chosen.max_batch_bytes, max(1, chosen.max_queue_bytes // 2))
+
+        def describe_drops(reason: str, ranges: Sequence[Sequence[int]], count: int) -> Draft:
+            return encode_to_fit(
+                destination, _dropped_fields(builder, reason, ranges, count), max_line_bytes=max_line_bytes
+            )
+
+        return Pipeline(
+            self._label(),
+            self._identity(),
+            destination,
+            self._make_transport(),
+            policy=Policy(
+                max_batch_entries=chosen.max_batch_entries,
+                max_batch_bytes=max_batch_bytes,
+                flush_interval_seconds=chosen.flush_interval_seconds,
+                compression=chosen.compression,
+                retry_initial_seconds=chosen.retry_initial_seconds,
+                retry_max_seconds=chosen.retry_max_seconds,
+                retry_after_max_seconds=chosen.retry_after_max_seconds,
+                hold_retry_seconds=chosen.hold_retry_seconds,
+                ack_timeout_seconds=chosen.vendor.get("ack_timeout_seconds", 0.0),
+                max_unacknowledged_bytes=chosen.max_queue_bytes,
+            ),
+            bounds=Bounds(
+                max_queue_bytes=chosen.max_queue_bytes,
+                overflow=chosen.overflow,
+                block_timeout_seconds=chosen.block_timeout_seconds,
+                wake_entries=chosen.max_batch_entries,
+                wake_bytes=max_batch_bytes,
+            ),
+            reports=self._reports,
+            describe_drops=describe_drops,
+            spool=self._spool_plan(),
+            shutdown_timeout_seconds=chosen.shutdown_timeout_seconds,
+        )
+
+    def _spool_plan(self) -> SpoolPlan | None:
+        chosen = self._settings
+        if chosen.spool_dir is None:
+            return None
+        return SpoolPlan(
+            SpoolDirectory(chosen.spool_dir, chosen.max_spool_bytes), self._spool_identity(), chosen.fsync
+        )
+
+    def _spool_identity(self) -> Identity:
+        """What a handler must share to adopt the orphans of a dead process's one."""
+        chosen = self._settings
+        key = chosen.api_key
+        # The headers may name the tenant, or carry the key; like the target they are only written as a digest.
+        headers = sorted((name.lower(), value) for name, value in chosen.vendor.get("headers", {}).items())
+        target = self._kind.full_target(chosen.url.target)
+        return Identity(
+            kind=self._kind.handler,
+            origin=chosen.url.origin,
+            target="\n".join([target, *(f"{name}: {value}" for name, value in headers)]),
+            name=self.name,
+            key_reference=key.reference if key else None,
+            key=key.reveal() if key and not key.is_reference else None,
+            index=chosen.vendor.get("index"),
+        )
+
+    def _make_transport(self) -> Transport:
+        chosen = self._settings
+        module = _transport_module()
+        transport: Transport = module.HttpTransport(
+            module.Peer(
+                url=chosen.url,
+                key_header=chosen.api_header_name,
+                key=chosen.api_key,
+                header_secrets=tuple(map(Secret, chosen.vendor.get("headers", {}).values())),
+                connect_timeout_seconds=chosen.connect_timeout_seconds,
+                request_timeout_seconds=chosen.request_timeout_seconds,
+                ca_file=chosen.ca_file,
+                client_cert_file=chosen.client_cert_file,
+                client_key_file=chosen.client_key_file,
+                server_fingerprint=chosen.server_fingerprint,
+                proxy_url=chosen.proxy_url,
+            )
+        )
+        return transport
+
+    def _identity(self) -> Hashable:
+        """What a handler must share with a closed one to take its entries over: nobody's trail goes to another."""
+        chosen = self._settings
+        key = chosen.api_key.identity if chosen.api_key else None
+        address = (chosen.url.origin, self._kind.full_target(chosen.url.target))
+        return (self._kind.handler, address, self.name, key, self._identity_details())
+
+    def flush(self, timeout_seconds: float | None = None) -> bool:  # type: ignore[override]  # says more than None
+        """Send what waits, and wait until all accepted before the call is delivered or rejected.
+
+        Args:
+            timeout_seconds: longest wait; None: ``shutdown_timeout_seconds``, but no wait at all where
+                ``logging.shutdown`` or ``dictConfig`` call this while they hold the logging module's locks.
+
+        Returns:
+            True if nothing of it is pending.
+        """
+        pipeline = self._pipeline
+        if pipeline is None or threads.is_ours():
+            return True
+        if timeout_seconds is None:
+            is_locked = self._holds_own_lock()
+            timeout_seconds = (
+                lifecycle.exit_seconds_left()
+                if is_locked or lifecycle.is_exiting()
+                else self._settings.shutdown_timeout_seconds
+            )
+            if is_locked and not lifecycle.is_exiting():
+                pipeline.sender.hurry()
+                return pipeline.buffer.pending == 0
+        return lifecycle.flush([pipeline], timeout_seconds)
+
+    def _holds_own_lock(self) -> bool:
+        """Tell whether this thread holds this handler's lock, as it does inside ``logging.shutdown``."""
+        is_owned = getattr(self.lock, "_is_owned", None)
+        return bool(is_owned and is_owned())
+
+    def close(self) -> None:
+        """Take no more records; what waits is sent in the background until the process ends. Does not wait.
+
+        At interpreter exit it waits for what is left of the exit's budget instead. Records logged afterwards
+        count as accepted and dropped (``closed``).
+        """
+        self._is_closed = True
+        pipeline = self._pipeline
+        if pipeline is not None and not pipeline.buffer.is_closed:
+            pipeline.close()
+            if lifecycle.is_exiting():
+                lifecycle.finish(pipeline)
+        super().close()
+
+    def start_anew_after_fork(self) -> None:
+        """Forget the parent's pipeline, in a forked child; the first record makes a new one."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+            self._finalizer = None
+        self._start_lock = threading.RLock()
+        self._pipeline = None
+        self._reports.forget()
+        self._filtered = itertools.count()
+        self._destination = self._make_destination()
+
+    def stats(self) -> Stats:
+        """Take a snapshot of the account of this process; see ``Stats``."""
+        # A counter that steps in one C call needs no lock in the callers; its repr, «count(7)», is the only
+        # way to read it without a step.
+        filtered = int(repr(self._filtered)[6:-1])
+        pipeline = self._pipeline
+        if pipeline is None:
+            return Stats(filtered=filtered, state="closed" if self._is_closed else "idle")
+        return pipeline.stats(filtered=filtered)
+
+
+def _transport_module() -> Any:
+    """Import the transport, and urllib3 with it, when a handler is made.
+
+    Not with the package, for start-up time; and not in a worker, because an import that is half done in
+    another thread at a fork never ends in the child.
+    """
+    return importlib.import_module("defender_logging._pipeline.transport")
+
+
+def _is_feedback(record: logging.LogRecord) -> bool:
+    """Tell whether a record comes from our own machinery."""
+    name = getattr(record, "name", None)  # A record factory may leave it out.
+    if not isinstance(name, str):
+        return False
+    if name.startswith(_OWN_LOGGERS):
+        return name == _OWN_LOGGERS or name.startswith(_OWN_LOGGERS + ".")
+    return name.startswith(_TRANSPORT_LOGGERS) and threads.is_ours()
+
+
+def _dropped_fields(
+    builder: FieldsBuilder, reason: str, ranges: Sequence[Sequence[int]], count: int
+) -> Fields:
+    return builder.build_own(
+        "dropped",
+        Severity.WARN,
+        f"{count} entries of this stream were lost ({reason})",
+        {"dropped": count, "ranges": [list(pair) for pair in ranges], "reason": reason},
+        unix_seconds=SYSTEM_CLOCK.time(),
+    )
+
+
+class SplunkHandler(ForwardingHandler):
+    """Forwards the trail to Splunk's HTTP Event Collector; for ``class:`` in dictConfig.
+
+    All settings are keywords, named and explained in docs/configuration.md and docs/splunk.md. ``url`` may be the
+    base (``https://http-inputs-acme.splunkcloud.com``) or a full path; one that ends in ``/raw`` uses the raw
+    endpoint. ``api_key`` is the HEC token, with or without the ``Splunk `` prefix.
+
+    Raises:
+        ConfigurationError: settings are wrong; names all problems at once.
+    """
+
+    _kind = settings.SPLUNK
+
+    def __init__(self, **given: Unpack[settings.SplunkKeywords]) -> None:
+        super().__init__(cast("dict[str, Any]", given))
+        if self._settings.max_batch_bytes > WARN_BATCH_BYTES:
+            self._reports.add(
+                logging.WARNING,
+                f"{self._label()}: max_batch_bytes is {self._settings.max_batch_bytes}; Splunk Cloud refuses "
+                f"requests above {WARN_BATCH_BYTES} bytes, so choose that or less unless the server is your own",
+            )
+
+    def _make_destination(self) -> Destination:
+        chosen = self._settings
+        vendor = {name: value for name, value in chosen.vendor.items() if name != "ack_timeout_seconds"}
+        return SplunkDestination(
+            target=chosen.url.target, channel=str(uuid.uuid4()), host=chosen.host, **vendor
+        )
+
+    def _identity_details(self) -> tuple[Hashable, ...]:
+        return (self._settings.vendor["index"],)
+
+
+class DatadogHandler(ForwardingHandler):
+    """Forwards the trail to Datadog's log intake (API v2); for ``class:`` in dictConfig.
+
+    All settings are keywords, named and explained in docs/configuration.md and docs/datadog.md. The address comes from
+    ``site`` (``datadoghq.com``, ``datadoghq.eu``, …) unless ``url`` is given.
+
+    Raises:
+        ConfigurationError: settings are wrong; names all problems at once.
+    """
+
+    _kind = settings.DATADOG
+
+    def __init__(self, **given: Unpack[settings.DatadogKeywords]) -> None:
+        super().__init__(cast("dict[str, Any]", given))
+
+    def _make_destination(self) -> Destination:
+        chosen = self._settings
+        return DatadogDestination(
+            target=chosen.url.target,
+            ddsource=chosen.vendor["ddsource"],
+            tags=chosen.tags,
+            environment=chosen.environment,
+        )
+
+
+class ApiKeyHandler(ForwardingHandler):
+    """Forwards the trail to any endpoint that takes JSON by POST; for ``class:`` in dictConfig.
+
+    All settings are keywords, named and explained in docs/configuration.md and docs/generic.md. The key is
+    optional; with ``api_key`` goes ``api_header_name``.
+
+    Raises:
+        ConfigurationError: settings are wrong; names all problems at once.
+    """
+
+    _kind = settings.GENERIC
+
+    def __init__(self, **given: Unpack[settings.ApiKeyKeywords]) -> None:
+        super().__init__(cast("dict[str, Any]", given))
+
+    def _make_destination(self) -> Destination:
+        chosen = self._settings
+        return GenericDestination(target=chosen.url.target, **chosen.vendor)
+
+    def _identity_details(self) -> tuple[Hashable, ...]:
+        # The headers may name the tenant, or carry the key.
+        headers: dict[str, str] = dict(self._settings.vendor["headers"])
+        return tuple(sorted((name.lower(), Secret(value).identity) for name, value in headers.items()))

@@ -1,0 +1,206 @@
+"""Several processes share a spool directory: each writes its own stream, and an orphan goes to exactly one of them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+SHARED = """
+import shutil
+from defender_logging import lifecycle
+
+def streams():
+    return [name for name in os.listdir("spool") if not name.startswith((".", "salt"))]
+
+def in_child(task):
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        task()
+        tell_accounts()
+    finally:
+        os._exit(0)
+
+def drain(handler):
+    tell("ADOPTED", wait_until(lambda: lifecycle._housekeeper._next_search > 0))
+    tell("DRAINED", wait_until(lambda: handler.stats().pending == 0) and handler.flush(10))
+"""
+
+
+def assert_whole_streams(receiver, count):
+    seqs = {}
+    for entry in receiver.entries:
+        seqs.setdefault(entry["stream"], []).append(entry["seq"])
+    assert {} == receiver.duplicates()
+    assert count == len(seqs)
+    for found in seqs.values():
+        assert list(range(1, len(found) + 1)) == found
+
+
+def test_two_processes_that_start_at_once_deliver_each_of_ten_orphans_once(programs, receiver):
+    """Ten streams of dead processes, two processes that look at the same moment: every stream goes to one of them."""
+    receiver.refuse()
+    dead = programs.run(
+        SHARED
+        + """
+handler = make(spool_dir="spool")
+for _ in range(10):
+    os.waitpid(in_child(lambda: [log.info("orphan") for _ in range(20)]), 0)
+tell("STREAMS", len(streams()))
+""",
+        url=receiver.generic_url,
+    )
+    assert (0, "", 10) == (dead.code, dead.stderr, dead.value("STREAMS"))
+    receiver.listen()
+    source = (
+        SHARED
+        + """
+wait_for_test()
+handler = make(spool_dir="spool")
+log.info("living")
+drain(handler)
+tell("ALONE", True)
+wait_for_test()
+"""
+    )
+    living = [programs.start(source, url=receiver.generic_url) for _ in range(2)]
+    for program in living:
+        program.go_on()
+    for program in living:
+        program.wait_for("ALONE")
+    for program in living:
+        program.go_on()
+    results = [program.finish() for program in living]
+
+    assert [(0, "")] * 2 == [(result.code, result.stderr) for result in results]
+    assert 202 == receiver.entry_count
+    assert_whole_streams(receiver, 12)
+    assert 202 == sum(account["accepted"] for result in results for account in result.accounts)
+
+
+def test_a_fork_with_entries_pending_leaves_them_and_the_lock_to_the_parent(programs, receiver):
+    """The child has a stream of its own; when it dies its entries are adopted, and the parent's never are."""
+    receiver.refuse()
+    program = programs.start(
+        SHARED
+        + """
+handler = make(spool_dir="spool")
+for _ in range(20):
+    log.info("parent")
+pid = in_child(lambda: [log.info("child") for _ in range(10)])
+tell("CHILD", os.waitpid(pid, 0)[1])
+tell("STREAMS", len(streams()))
+wait_for_test()
+log.info("parent")
+lifecycle._housekeeper._next_search = 0
+tell("DELIVERED", wait_until(lambda: handler.stats().delivered == 31))
+""",
+        url=receiver.generic_url,
+    )
+    assert 2 == program.wait_for("STREAMS")
+    other = programs.start(
+        SHARED + 'handler = make(spool_dir="spool", name="other")\nlog.info("other")\ndrain(handler)',
+        url=receiver.generic_url,
+    )
+    other.wait_for("ADOPTED")
+    receiver.listen()
+    other.finish()
+    program.go_on()
+    result = program.finish()
+
+    assert (0, "", 0, True) == (
+        result.code,
+        result.stderr,
+        result.value("CHILD"),
+        result.value("DELIVERED"),
+    )
+    assert_whole_streams(receiver, 3)
+    assert 32 == receiver.entry_count
+
+
+def test_forking_while_eight_threads_log_to_a_spool(programs, receiver):
+    """Thirty children, each with entries of its own: nothing hangs, is lost or arrives twice."""
+    result = programs.run(
+        SHARED
+        + """
+handler = make(spool_dir="spool", flush_interval_seconds=0, max_queue_bytes=20_000)
+stop = threading.Event()
+def chatter():
+    while not stop.is_set():
+        log.info("parent")
+        time.sleep(0.0005)
+threads = [threading.Thread(target=chatter) for _ in range(8)]
+for thread in threads:
+    thread.start()
+codes = []
+for number in range(30):
+    flushes = number % 2
+    pid = in_child(lambda: [[log.info("child") for _ in range(5)], flushes and flush_all(10)])
+    codes.append(os.waitpid(pid, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+lifecycle._housekeeper._next_search = 0
+tell("ALONE", wait_until(lambda: len(streams()) == 1))
+tell("FLUSHED", handler.flush(10))
+tell("CODES", codes)
+""",
+        url=receiver.generic_url,
+    )
+
+    assert (0, "", [0] * 30) == (result.code, result.stderr, result.value("CODES"))
+    assert (True, True) == (result.value("ALONE"), result.value("FLUSHED"))
+    texts = [entry["message"] for entry in receiver.entries]
+    assert set(receiver.ids) == {entry["id"] for entry in receiver.entries}
+    assert 150 <= texts.count("child") <= 150 + sum(times - 1 for times in receiver.duplicates().values())
+    seqs = {}
+    for entry in receiver.entries:
+        seqs.setdefault(entry["stream"], set()).add(entry["seq"])
+    assert 31 == len(seqs)
+    for found in seqs.values():
+        assert set(range(1, len(found) + 1)) == found
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_of_multiprocessing_have_streams_of_their_own(programs, receiver, method):
+    """Whatever they could not send at their end, the parent adopts."""
+    receiver.refuse()
+    program = programs.start(
+        SHARED
+        + f"""
+import multiprocessing
+
+def work(number):
+    handler = HANDLERS[0] if HANDLERS else make(spool_dir="spool", shutdown_timeout_seconds=0.1)
+    for _ in range(10):
+        log.info("child %d", number)
+
+if __name__ == "__main__":
+    handler = make(spool_dir="spool", shutdown_timeout_seconds=10 if "{method}" == "spawn" else 0.1)
+    log.info("parent")
+    context = multiprocessing.get_context("{method}")
+    children = [context.Process(target=work, args=[n]) for n in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    tell("CODES", [child.exitcode for child in children])
+    tell("STREAMS", len(streams()))
+    wait_for_test()
+    lifecycle._housekeeper._next_search = 0
+    tell("DELIVERED", wait_until(lambda: handler.stats().delivered == 31))
+""",
+        url=receiver.generic_url,
+    )
+    assert [0, 0, 0] == program.wait_for("CODES")
+    assert 4 == program.wait_for("STREAMS")
+    receiver.listen()
+    program.go_on()
+    result = program.finish()
+
+    assert (0, "", True) == (result.code, result.stderr, result.value("DELIVERED"))
+    assert_whole_streams(receiver, 4)

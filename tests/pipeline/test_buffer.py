@@ -1,0 +1,398 @@
+"""The buffer numbers, bounds, accounts and never loses a draft between two steps."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import threading
+
+import pytest
+
+from defender_logging._pipeline.buffer import CLOSED, QUEUE_FULL, Bounds, Buffer, Overflow
+from defender_logging._pipeline.entry import Draft
+from defender_logging.clock import SYSTEM_CLOCK, Wake
+
+DRAFT = Draft(b'{"a":1', b"}")
+LINE_BYTES = len(b'{"a":1,"id":"s-1","stream":"s","seq":1}')
+
+
+def make_buffer(
+    max_queue_bytes=1_000_000,
+    overflow=Overflow.DROP_NEWEST,
+    block_timeout_seconds=0.05,
+    clock=SYSTEM_CLOCK,
+    **bounds,
+):
+    told = []
+
+    def describe_drops(reason, ranges, count):
+        told.append((reason, [list(pair) for pair in ranges], count))
+        return Draft(b'{"trail":"dropped"', b"}")
+
+    chosen = {"wake_entries": 100, "wake_bytes": 100_000} | bounds
+    buffer = Buffer(
+        "s",
+        Bounds(
+            max_queue_bytes=max_queue_bytes,
+            overflow=overflow,
+            block_timeout_seconds=block_timeout_seconds,
+            **chosen,
+        ),
+        wake=Wake(),
+        describe_drops=describe_drops,
+        tell=lambda sentence: None,
+        clock=clock,
+    )
+    buffer.told = told
+    return buffer
+
+
+def stats_of(buffer):
+    stats = buffer.stats(filtered=0, state="idle")
+    assert stats.accepted == stats.delivered + stats.rejected + stats.dropped + stats.pending
+    return stats
+
+
+def take_all(buffer):
+    return buffer.take(1_000_000, 1_000_000_000)
+
+
+def interrupt_at_random(append, rounds):
+    """Call ``append`` with rising numbers while KeyboardInterrupt strikes; returns how often it did."""
+    interrupts = number = 0
+
+    def handler(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()  # An exception inside the collector's own callbacks would go nowhere.
+    try:
+        for _ in range(rounds):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003)
+                while True:
+                    number += 1
+                    append(number)
+            except KeyboardInterrupt:
+                interrupts += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.enable()
+    return interrupts
+
+
+class TestNumbering:
+    def test_splices_id_stream_and_seq_into_the_line(self):
+        """The final line is valid JSON with the three names at the end."""
+        buffer = make_buffer()
+        buffer.append(DRAFT)
+        buffer.append(DRAFT)
+        lines = [json.loads(entry.line) for entry in take_all(buffer)]
+
+        assert [
+            {"a": 1, "id": "s-1", "stream": "s", "seq": 1},
+            {"a": 1, "id": "s-2", "stream": "s", "seq": 2},
+        ] == lines
+
+    def test_numbers_without_gap_or_repeat_from_many_threads(self):
+        """64 threads at once: every number once, in the order of the queue."""
+        buffer = make_buffer(max_queue_bytes=100_000_000)
+        threads = [
+            threading.Thread(target=lambda: [buffer.append(DRAFT) for _ in range(200)]) for _ in range(64)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        assert list(range(1, 12_801)) == [entry.seq for entry in take_all(buffer)]
+
+    def test_an_append_inside_an_append_is_numbered_right_after(self):
+        """A draft that arrives inside the section (as from a destructor) is parked, not lost."""
+        buffer = make_buffer()
+
+        class Wakes:
+            def set(self):
+                if buffer.stats(filtered=0, state="").accepted < 3:
+                    buffer.append(DRAFT)
+
+        buffer.wake = Wakes()
+        buffer.append(DRAFT)
+
+        assert [1, 2] == [entry.seq for entry in take_all(buffer)]
+        assert 2 == stats_of(buffer).pending
+
+    @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
+    def test_a_signal_handler_that_logs_loses_nothing(self):
+        """Drafts appended by a handler of a signal that comes thousands of times all arrive."""
+        buffer = make_buffer(max_queue_bytes=1_000_000_000)
+        from_handler = 0
+
+        def handler(signum, frame):
+            nonlocal from_handler
+            from_handler += 1
+            buffer.append(DRAFT)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        try:
+            for _ in range(40_000):
+                buffer.append(DRAFT)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+        assert from_handler > 5
+        assert list(range(1, 40_001 + from_handler)) == [entry.seq for entry in take_all(buffer)]
+
+    @pytest.mark.no_cover
+    @pytest.mark.parametrize("overflow", [Overflow.DROP_NEWEST, Overflow.DROP_OLDEST])
+    def test_an_exception_from_a_signal_handler_leaves_the_account_true(self, overflow):
+        """KeyboardInterrupt at random steps: the identity holds, and no number is used twice."""
+        buffer = make_buffer(max_queue_bytes=200_000, overflow=overflow)
+        interrupts = interrupt_at_random(lambda number: buffer.append(DRAFT), rounds=400)
+        buffer.append(DRAFT)
+        stats = stats_of(buffer)
+        entries = take_all(buffer)
+
+        assert interrupts > 20
+        assert len({entry.seq for entry in entries}) == len(entries) == stats.pending
+        assert sum(len(entry.line) for entry in entries) == stats.queue_bytes
+
+    @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
+    def test_an_interrupted_append_neither_loses_nor_doubles(self):
+        """What returned is there once; what was interrupted is there at most once."""
+        buffer = make_buffer(max_queue_bytes=1_000_000_000)
+        returned = []
+
+        def append(number):
+            buffer.append(Draft(b'{"n":%d' % number, b"}"))
+            returned.append(number)
+
+        interrupts = interrupt_at_random(append, rounds=300)
+        buffer.append(DRAFT)
+        arrived = [json.loads(entry.line).get("n") for entry in take_all(buffer)][:-1]
+
+        assert interrupts > 20
+        assert len(arrived) == len(set(arrived))
+        assert set(returned) <= set(arrived)
+
+
+class TestBounds:
+    def test_drops_the_newest_beyond_the_bound_and_counts_it(self):
+        """With drop_newest the entries that were there first stay."""
+        buffer = make_buffer(max_queue_bytes=LINE_BYTES * 2)
+        for _ in range(3):
+            buffer.append(DRAFT)
+
+        assert {QUEUE_FULL: 1} == stats_of(buffer).dropped_by_reason
+        assert [1, 2] == [entry.seq for entry in take_all(buffer)]
+
+    def test_drops_the_oldest_when_told_to(self):
+        """With drop_oldest the newest entries stay."""
+        buffer = make_buffer(max_queue_bytes=LINE_BYTES * 2, overflow=Overflow.DROP_OLDEST)
+        for _ in range(5):
+            buffer.append(DRAFT)
+
+        assert {QUEUE_FULL: 3} == stats_of(buffer).dropped_by_reason
+        assert [4, 5] == [entry.seq for entry in take_all(buffer)]
+
+    def test_never_drops_what_is_in_flight(self):
+        """drop_oldest has no hold on entries that a sender has taken."""
+        buffer = make_buffer(max_queue_bytes=LINE_BYTES * 2, overflow=Overflow.DROP_OLDEST)
+        buffer.append(DRAFT)
+        buffer.append(DRAFT)
+        taken = take_all(buffer)
+        buffer.append(DRAFT)
+
+        assert {QUEUE_FULL: 1} == stats_of(buffer).dropped_by_reason
+        buffer.settle(taken)
+        assert 2 == stats_of(buffer).delivered
+
+    def test_tells_of_drops_when_half_of_the_room_is_free(self):
+        """The trail names exactly the missing numbers, in an entry of its own, which counts as accepted."""
+        buffer = make_buffer(max_queue_bytes=LINE_BYTES * 4)
+        for _ in range(7):
+            buffer.append(DRAFT)
+        first, second = buffer.take(1, 10_000), buffer.take(1, 10_000)
+        buffer.settle(first)
+        assert [] == buffer.told
+        buffer.settle(second)
+
+        assert [(QUEUE_FULL, [[5, 7]], 3)] == buffer.told
+        assert [3, 4, 8] == [entry.seq for entry in take_all(buffer)]
+        assert (8, 3) == (stats_of(buffer).accepted, stats_of(buffer).dropped)
+
+    def test_tells_of_a_drop_even_when_nothing_else_waits(self):
+        """An entry too large for an empty queue is told at once."""
+        buffer = make_buffer(max_queue_bytes=30)
+        buffer.append(DRAFT)
+
+        assert [(QUEUE_FULL, [[1, 1]], 1)] == buffer.told
+        assert [2] == [entry.seq for entry in take_all(buffer)]
+
+    def test_tells_at_most_100_ranges_in_one_entry(self):
+        """More gaps than that take several entries, and none is left out."""
+        buffer = make_buffer(max_queue_bytes=LINE_BYTES * 10)
+        big = Draft(b'{"a":"' + b"x" * 1_000 + b'"', b"}")
+        for _ in range(150):
+            buffer.append(big)
+            buffer.settle(buffer.take(1, 1))
+            buffer.append(DRAFT)
+            buffer.settle(take_all(buffer))
+        missing = {
+            n for _, ranges, _ in buffer.told for first, last in ranges for n in range(first, last + 1)
+        }
+
+        assert 150 == len(missing) == stats_of(buffer).dropped
+        assert all(len(ranges) <= 100 for _, ranges, _ in buffer.told)
+
+    def test_block_waits_for_room_and_then_keeps(self):
+        """With block a caller goes on as soon as a sender has made room."""
+        buffer = make_buffer(
+            max_queue_bytes=LINE_BYTES * 6, overflow=Overflow.BLOCK, block_timeout_seconds=20
+        )
+        for _ in range(6):
+            buffer.append(DRAFT)
+        thread = threading.Thread(target=lambda: buffer.append(DRAFT))
+        thread.start()
+        taken = take_all(buffer)
+        buffer.settle(taken)
+        thread.join(10)
+
+        assert not thread.is_alive()
+        assert 0 == stats_of(buffer).dropped
+        assert 7 == stats_of(buffer).accepted
+
+    def test_block_gives_up_after_its_timeout(self):
+        """After block_timeout_seconds it is drop_newest."""
+        buffer = make_buffer(max_queue_bytes=100, overflow=Overflow.BLOCK, block_timeout_seconds=0.01)
+        for _ in range(5):
+            buffer.append(DRAFT)
+
+        stats = stats_of(buffer)
+        assert stats.dropped_by_reason[QUEUE_FULL] == stats.dropped > 0
+        assert stats.queue_bytes <= 100
+
+    def test_refuses_after_close(self):
+        """A closed buffer counts what comes as dropped, and still gives out what it holds."""
+        buffer = make_buffer()
+        buffer.append(DRAFT)
+        buffer.close()
+        buffer.append(DRAFT)
+
+        assert {CLOSED: 1} == stats_of(buffer).dropped_by_reason
+        assert [1] == [entry.seq for entry in take_all(buffer)]
+        assert [] == buffer.told
+
+
+class TestTaking:
+    def test_keeps_to_the_limits_of_a_batch(self):
+        """Entries and bytes, separators included, stay within the limits."""
+        buffer = make_buffer()
+        for _ in range(5):
+            buffer.append(DRAFT)
+
+        assert 2 == len(buffer.take(2, 1_000))
+        assert 2 == len(buffer.take(9, LINE_BYTES * 2 + 2))
+        assert 1 == len(buffer.take(9, LINE_BYTES * 2 + 2))
+        assert () == buffer.take(9, 1_000)
+
+    def test_takes_an_entry_larger_than_a_batch_alone(self):
+        """It would wait for ever otherwise."""
+        buffer = make_buffer()
+        buffer.append(DRAFT)
+
+        assert 1 == len(buffer.take(9, 1))
+
+    def test_counts_every_end_of_an_entry(self):
+        """Delivered, rejected and pending add up, with the reason."""
+        buffer = make_buffer()
+        for _ in range(3):
+            buffer.append(DRAFT)
+        first, second, _ = take_all(buffer)
+        buffer.settle([first], [(second, "code_12")])
+        stats = stats_of(buffer)
+
+        assert (1, {"code_12": 1}, 1) == (stats.delivered, stats.rejected_by_reason, stats.pending)
+        assert LINE_BYTES == stats.queue_bytes
+
+    def test_handed_back_entries_go_out_first(self):
+        """Another sender finds them at the front, in order."""
+        buffer = make_buffer()
+        for _ in range(3):
+            buffer.append(DRAFT)
+        buffer.hand_back(buffer.take(2, 1_000))
+
+        assert [1, 2, 3] == [entry.seq for entry in take_all(buffer)]
+
+    def test_wait_settled_is_about_what_came_before(self):
+        """Later entries do not hold up a flush."""
+        is_waiting = threading.Event()
+
+        class Clock:
+            def monotonic(self):
+                is_waiting.set()
+                return 0.0
+
+            def time(self):
+                return 0.0
+
+        buffer = make_buffer(clock=Clock())
+        buffer.append(DRAFT)
+        taken = take_all(buffer)
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(buffer.wait_settled(20.0)))
+        thread.start()
+        assert is_waiting.wait(10)
+        buffer.append(DRAFT)
+        buffer.settle(taken)
+        thread.join(10)
+
+        assert [True] == answers
+        assert 1 == stats_of(buffer).pending
+
+    def test_wait_settled_counts_what_an_interrupt_left_unnumbered(self):
+        """Otherwise the sender numbers it meanwhile, and a flush that says «all settled» leaves one behind."""
+        buffer = make_buffer()
+        buffer._inbox.append(DRAFT)
+
+        assert not buffer.wait_settled(0.0)
+        assert 1 == stats_of(buffer).pending
+
+    def test_wait_settled_gives_up_at_its_deadline(self):
+        """A deadline that has passed is a False, not a wait."""
+        buffer = make_buffer()
+        buffer.append(DRAFT)
+
+        assert not buffer.wait_settled(0.0)
+
+    def test_wakes_the_sender_once_a_batch(self):
+        """At the first entry and when a batch is full, not at every record."""
+        wakes = []
+
+        class Counting:
+            def set(self):
+                wakes.append(buffer.waiting_entries)
+
+        buffer = make_buffer(wake_entries=10)
+        buffer.wake = Counting()
+        for _ in range(25):
+            buffer.append(DRAFT)
+
+        assert [1, 10] == wakes
+
+
+def test_a_buffer_is_collected_with_its_entries():
+    """No cycle keeps a discarded buffer alive: memory returns at once."""
+    import weakref
+
+    buffer = make_buffer()
+    buffer.append(DRAFT)
+    told = weakref.ref(buffer)
+    del buffer
+    gc.collect()
+
+    assert told() is None
