@@ -1,7 +1,7 @@
 """A configuration file becomes the dictConfig mapping, whatever its form; nothing of it is quoted in a message."""
 
-import builtins
 import json
+import sys
 
 import pytest
 
@@ -152,14 +152,7 @@ def test_refuses_what_is_no_file(path):
 
 def test_names_the_extra_when_pyyaml_is_missing(write, monkeypatch):
     """Without PyYAML the remedy is a command to copy."""
-    real = builtins.__import__
-
-    def without_yaml(name, *rest):
-        if name == "yaml":
-            raise ModuleNotFoundError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_yaml)
+    monkeypatch.setitem(sys.modules, "yaml", None)
 
     with pytest.raises(UsageError, match=r'pip install "defender-logging\[yaml\]"'):
         load(write("a.yaml", "version: 1"))

@@ -123,8 +123,9 @@ class Outcome:
         return [value for name, value in self.told if name == kind]
 
     def value(self, kind):
-        (value,) = self.values(kind)
-        return value
+        values = self.values(kind)
+        assert 1 == len(values), f"{kind} was told {len(values)} times; exit code {self.code}: {self.stderr}"
+        return values[0]
 
     @property
     def accounts(self):
