@@ -19,7 +19,7 @@ from types import TracebackType
 
 from defender_logging.clock import SYSTEM_CLOCK, Clock
 from defender_logging.testing.certificates import Certificate, make_certificate
-from defender_logging.testing.connection import Service
+from defender_logging.testing.connection import Connection, Service
 from defender_logging.testing.datadog import DATADOG_PATH, DatadogSettings, judge_datadog
 from defender_logging.testing.exchange import Outcome, ReceivedEntry, ReceivedRequest, Response
 from defender_logging.testing.generic import GenericSettings, judge_generic
@@ -141,7 +141,12 @@ class LocalReceiver(Memory):
                     self._open_tls(),
                     self._max_body_bytes,
                 )
-                server = Server(self._host, self._port, service)
+                server = Server(
+                    self._host,
+                    self._port,
+                    lambda accepted, number: Connection(accepted, number, service),
+                    name="receiver",
+                )
                 try:
                     server.bind()
                     server.listen()

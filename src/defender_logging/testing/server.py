@@ -1,7 +1,7 @@
 """Listen on a port of this machine and give each connection a thread.
 
-The receiver starts, stops, closes and opens the port here; what is said on a connection is the business of
-``connection``. Stopping takes bounded time and leaves no thread and no socket behind.
+The receiver and the proxy start, stop, close and open their port here; what is said on a connection is the
+business of ``connection`` and ``relay``. Stopping takes bounded time and leaves no thread and no socket behind.
 """
 
 from __future__ import annotations
@@ -14,11 +14,26 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable
-
-from defender_logging.testing.connection import Connection, Service
+from typing import Protocol
 
 _BACKLOG = 1024
 _STOP_SECONDS = 5.0
+
+
+class Served(Protocol):
+    """One accepted connection. ``run`` belongs to its thread; others may call ``end`` and ``forget``."""
+
+    def run(self) -> None:
+        """Serve until one side closes."""
+        ...
+
+    def end(self) -> None:
+        """Have ``run`` return soon."""
+        ...
+
+    def forget(self) -> None:
+        """Close a forked child's copy without a word to the peer."""
+        ...
 
 
 class Server:
@@ -29,16 +44,20 @@ class Server:
     Args:
         host: the address to bind to.
         port: 0 for any free one.
-        service: what the connections work with.
+        make_connection: serves an accepted socket, counted from 1.
+        name: for the threads.
     """
 
-    def __init__(self, host: str, port: int, service: Service) -> None:
+    def __init__(
+        self, host: str, port: int, make_connection: Callable[[socket.socket, int], Served], *, name: str
+    ) -> None:
         self.port = port
         self._host = host
-        self._service = service
+        self._make_connection = make_connection
+        self._name = name
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._connections: dict[Connection, threading.Thread] = {}
+        self._connections: dict[Served, threading.Thread] = {}
         self._listener: socket.socket | None = None
         self._acceptor: _Acceptor | None = None
         _close_in_forked_children(self)
@@ -66,11 +85,11 @@ class Server:
     def listen(self) -> None:
         """Take connections on the reserved port."""
         if self._listener is None:
-            raise RuntimeError("the receiver is not started; call start() first")
+            raise RuntimeError(f"the {self._name} is not started; call start() first")
         if self._acceptor is None:
             _set_reuse(self._listener, is_allowed=True)
             self._listener.listen(_BACKLOG)
-            self._acceptor = _Acceptor(self._listener, self._begin, f"receiver-{self.port}-accept")
+            self._acceptor = _Acceptor(self._listener, self._begin, f"{self._name}-{self.port}-accept")
 
     def refuse(self) -> None:
         """Close the port and all connections, as a process that died, but keep the port."""
@@ -101,7 +120,7 @@ class Server:
                 thread.join(_STOP_SECONDS)
         stuck = [thread.name for thread in threads.values() if thread.is_alive()]
         if stuck and threading.current_thread().name not in stuck:
-            raise RuntimeError(f"threads of the receiver did not end within {_STOP_SECONDS} s: {stuck}")
+            raise RuntimeError(f"threads of the {self._name} did not end within {_STOP_SECONDS} s: {stuck}")
 
     def forget(self) -> None:
         """Close a forked child's copies, so that only the parent holds the port and its connections."""
@@ -119,8 +138,8 @@ class Server:
         """Serve one connection in a thread of its own."""
         accepted.setblocking(True)
         number = next(self._numbers)
-        connection = Connection(accepted, number, self._service)
-        name = f"receiver-{self.port}-{number}"
+        connection = self._make_connection(accepted, number)
+        name = f"{self._name}-{self.port}-{number}"
         thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True)
         with self._lock:
             self._connections[connection] = thread
@@ -131,7 +150,7 @@ class Server:
                 del self._connections[connection]
             connection.forget()
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Served) -> None:
         """The life of a connection's thread."""
         try:
             connection.run()
