@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from defender_logging import lifecycle, settings
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds
+from defender_logging._pipeline.compression import compressor
 from defender_logging._pipeline.entry import Draft, Fields
 from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
 from defender_logging._pipeline.reports import Reports
@@ -114,7 +115,7 @@ class ForwardingHandler(logging.Handler):
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._is_closed = False
         self._filtered = itertools.count()
-        _transport_module()
+        _import_ahead(self._settings.compression)
         lifecycle.add_handler(self)
 
     def _make_destination(self) -> Destination:
@@ -378,12 +379,17 @@ class ForwardingHandler(logging.Handler):
         return pipeline.stats(filtered=filtered)
 
 
-def _transport_module() -> Any:
-    """Import the transport, and urllib3 with it, when a handler is made.
+def _import_ahead(compression: str) -> None:
+    """Import what sending needs, urllib3 above all, when a handler is made.
 
-    Not with the package, for start-up time; and not in a worker, because an import that is half done in
-    another thread at a fork never ends in the child.
+    Not with the package, for start-up time; and neither at the first record nor in a worker, because an import
+    that is half done in another thread at a fork never ends in the child.
     """
+    _transport_module()
+    compressor(compression)
+
+
+def _transport_module() -> Any:
     return importlib.import_module("defender_logging._pipeline.transport")
 
 

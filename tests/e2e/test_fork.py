@@ -283,25 +283,33 @@ os.waitpid(pid, 0)
     check_account(result.accounts, receiver, delivered=1)
 
 
+@pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("fault", ["none", "refused", "tls"])
-def test_nothing_is_imported_in_our_threads(programs, receiver, refused_url, fault):
+def test_nothing_is_imported_once_a_handler_is_made(programs, receiver, refused_url, fault, compression):
     """A module that another thread is importing at a fork can never be imported in the child."""
     tls = fault == "tls" and pytest.importorskip("trustme") and LocalReceiver(tls=True).start()
     url = {"none": receiver.generic_url, "refused": refused_url, "tls": tls and tls.generic_url}[fault]
     result = programs.run(
         """
-        class Watcher:
-            def find_spec(self, name, path=None, target=None):
-                if threading.current_thread() is not threading.main_thread():
-                    tell("IMPORTED", name)
-        sys.meta_path.insert(0, Watcher())
         for kind in (ApiKeyHandler, DatadogHandler, SplunkHandler):
             make(kind=kind, api_header_name="X-Key", api_key="secret", shutdown_timeout_seconds=0.2,
-                 ca_file=os.environ["CA_FILE"] or None)
+                 ca_file=os.environ["CA_FILE"] or None, compression=os.environ["COMPRESSION"],
+                 spool_dir="spool" if kind is ApiKeyHandler else None)
+        class Watcher:
+            def find_spec(self, name, path=None, target=None):
+                tell("IMPORTED", [threading.current_thread().name, name])
+        sys.meta_path.insert(0, Watcher())
         log.info("record")
+        try:
+            raise ValueError("told")
+        except ValueError:
+            log.exception("record")
+        tell("FLUSHED", flush_all(0.5))
+        sys.meta_path.pop(0)  # At exit the interpreter itself imports.
         """,
-        url=url,
+        url=url.replace("127.0.0.1", "localhost"),
         CA_FILE=tls.ca_file if tls else "",
+        COMPRESSION=compression,
     )
     if tls:
         tls.stop()

@@ -17,6 +17,13 @@ NOISE = random.Random(7).randbytes(300_000)
 BODIES = pytest.mark.parametrize("body", [b"", b"{}", LINES, NOISE], ids=["empty", "short", "lines", "noise"])
 
 
+@pytest.fixture(autouse=True)
+def _each_finds_its_libraries_anew():
+    compressor.cache_clear()
+    yield
+    compressor.cache_clear()
+
+
 @pytest.fixture
 def no_zstd(monkeypatch):
     for name in ("compression", "compression.zstd", "backports", "backports.zstd", "zstandard"):

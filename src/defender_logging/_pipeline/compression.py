@@ -1,9 +1,14 @@
-"""Compresses request bodies: gzip by the fastest library at hand, zstd where a vendor takes it."""
+"""Compresses request bodies: gzip by the fastest library at hand, zstd where a vendor takes it.
+
+A handler asks for its ``compressor`` when it is made, and its sender again when it starts; the library is imported at
+the first question only, because an import that is half done in another thread at a fork never ends in the child.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -54,6 +59,7 @@ def has_zstd() -> bool:
     return _zstd() is not None
 
 
+@cache
 def compressor(name: str) -> tuple[str | None, Compress | None]:
     """Return the ``Content-Encoding`` and the function for one of ``COMPRESSIONS``; two None for ``none``."""
     if name == "gzip":
