@@ -10,12 +10,13 @@ import threading
 
 import pytest
 
+from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import QUEUE_FULL, Bounds, Overflow
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory
 from defender_logging._pipeline.spool.stream import DAMAGED
 from defender_logging._pipeline.spool.system import SystemFileSystem
-from defender_logging._pipeline.spooled_buffer import SPOOL_FULL, AdoptedBuffer, SpooledBuffer
+from defender_logging._pipeline.spooled_buffer import SPOOL_FULL, SpooledBuffer
 from defender_logging.clock import SYSTEM_CLOCK, Wake
 from defender_logging.testing import FakeClock
 

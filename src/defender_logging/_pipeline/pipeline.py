@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import Bounds, Buffer
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.reports import Reports
 from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, SpoolError
-from defender_logging._pipeline.spooled_buffer import AdoptedBuffer, SpooledBuffer
+from defender_logging._pipeline.spooled_buffer import SpooledBuffer
 from defender_logging._pipeline.wire import Transport
 from defender_logging._pipeline.worker import Policy, Sender
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake

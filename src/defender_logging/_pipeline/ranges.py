@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Ranges"]
+__all__ = ["Ranges", "numbers_in"]
 
 
 class Ranges:
@@ -93,3 +93,9 @@ class Ranges:
         """Remove and return the lowest ``count`` ranges, or all if there are fewer."""
         taken, self._pairs = self._pairs[:count], self._pairs[count:]
         return taken
+
+
+def numbers_in(pairs: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Give all numbers of pairs ``(first, last)``."""
+    for first, last in pairs:
+        yield from range(first, last + 1)

@@ -1,4 +1,4 @@
-"""A buffer whose entries are on the disk before the log call returns, and its counterpart for adopted streams.
+"""A buffer whose entries are on the disk before the log call returns.
 
 A draft comes from a handler in the caller's thread, is numbered, and is written to the stream's store with one
 write; a copy stays in memory while there is room, so that a sender that keeps up never reads the disk. When
@@ -10,8 +10,6 @@ Guaranteed
   under ``max_queue_bytes`` and its overflow policy, which is told once.
 - Memory holds at most ``max_queue_bytes`` and one batch, whatever the backlog.
 - Entries leave in the order of their numbers; those that a failing disk kept in memory may overtake the disk's.
-
-An ``AdoptedBuffer`` serves the stream of a dead process: its entries count as accepted by the adopter.
 """
 
 from __future__ import annotations
@@ -24,12 +22,14 @@ from typing import Any
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
 from defender_logging._pipeline.entry import Draft, Entry
-from defender_logging._pipeline.ranges import Ranges
+from defender_logging._pipeline.ranges import Ranges, numbers_in
+from defender_logging._pipeline.settling_calls import keep_dead_letters, write_cursor
 from defender_logging._pipeline.spool.stream import DAMAGED, StreamStore
 from defender_logging._pipeline.spool.survey import Damage
 from defender_logging._pipeline.spool.system import SpoolError
+from defender_logging._pipeline.troubles import Troubles
 
-__all__ = ["SPOOL_FULL", "AdoptedBuffer", "SpooledBuffer"]
+__all__ = ["SPOOL_FULL", "SpooledBuffer"]
 
 SPOOL_FULL = "spool_full"
 """Reason of a drop: ``max_spool_bytes`` was reached."""
@@ -67,7 +67,7 @@ class SpooledBuffer(Buffer):
         self._is_cursor_due = False
         self._is_blind = False
         self._dropped_meanwhile: set[int] | None = None  # Only while the sender reads the disk.
-        self._troubles: set[str] = set()
+        self._troubles = Troubles(self._tell)
         self._telling: _Drops | None = None
         self._told_by: dict[int, _Drops] = {}
         self._to_retell: deque[_Drops] = deque()
@@ -142,10 +142,10 @@ class SpooledBuffer(Buffer):
             if error.is_full:  # Told with the first drop.
                 self._account.last_error = str(error)
             else:
-                self._tell_trouble("write", f"the spool does not take entries: {error}")
+                self._note_trouble("write", f"the spool does not take entries: {error}")
             return False
         if self._troubles:
-            self._tell_relief("write", f"the spool takes entries again, from seq {seq} on")
+            self._troubles.end("write", f"the spool takes entries again, from seq {seq} on")
         return True
 
     def _find_room(self, size: int) -> bool:
@@ -182,26 +182,19 @@ class SpooledBuffer(Buffer):
             return False
         if not gone:
             return False
-        lost = {seq for seq in _numbers(gone) if seq not in self._in_flight}
+        lost = {seq for seq in numbers_in(gone) if seq not in self._in_flight}
         kept = [entry for entry in self._entries if entry.seq not in lost]
         self._waiting_bytes = sum(len(entry.line) for entry in kept)
         self._entries = deque(kept)
         # What is in flight is delivered all the same; until then it is only in memory.
-        self._memory_only |= {seq for seq in _numbers(gone) if seq in self._in_flight}
+        self._memory_only |= {seq for seq in numbers_in(gone) if seq in self._in_flight}
         for seq in sorted(lost):
             self._drop(seq, SPOOL_FULL)
         return True
 
-    def _tell_trouble(self, kind: str, sentence: str) -> None:
+    def _note_trouble(self, kind: str, sentence: str) -> None:
         self._account.last_error = sentence
-        if kind not in self._troubles:
-            self._troubles.add(kind)
-            self._tell(sentence)
-
-    def _tell_relief(self, kind: str, sentence: str) -> None:
-        if kind in self._troubles:
-            self._troubles.discard(kind)
-            self._tell(sentence)
+        self._troubles.begin(kind, sentence)
 
     def _wait_for_room(self, draft: Draft) -> None:
         """Wait while the spool is full, as long as ``block`` allows; memory never makes a caller wait here."""
@@ -257,20 +250,20 @@ class SpooledBuffer(Buffer):
             with self._section():
                 self._dropped_meanwhile = None
                 self._is_blind = True  # Until the housekeeper's next round: no tight loop.
-                self._tell_trouble("read", f"the spool cannot be read: {error}")
+                self._note_trouble("read", f"the spool cannot be read: {error}")
             return ()
         with self._section():
             return self._put_in_flight(read, self._store.take_damage())
 
     def _put_in_flight(self, read: Sequence[Entry], damage: Sequence[Damage]) -> tuple[Entry, ...]:
-        self._tell_relief("read", "the spool can be read again")
+        self._troubles.end("read", "the spool can be read again")
         gone, self._dropped_meanwhile = self._dropped_meanwhile or (), None
         chunk = tuple(entry for entry in read if entry.seq not in gone)
         for entry in chunk:
             self._in_flight[entry.seq] = entry
             self._flight_bytes += len(entry.line)
         for found in damage:
-            for seq in _numbers(found.lost):
+            for seq in numbers_in(found.lost):
                 self._drop(seq, DAMAGED)
         if read:
             self._read_seq = read[-1].seq
@@ -281,22 +274,22 @@ class SpooledBuffer(Buffer):
     def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
         """Keep rejected entries as dead letters, count, and write down what is settled."""
         delivered, rejected = tuple(delivered), tuple(rejected)
-        problem = _keep_dead_letters(self._store, rejected, self._account.last_error or "")
+        problem = keep_dead_letters(self._store, rejected, self._account.last_error or "")
         with self._section():
             self._is_cursor_due = True
             seqs = [entry.seq for entry in delivered] + [entry.seq for entry, _ in rejected]
             self._store.settle(seqs)
             self._memory_only.difference_update(seqs)
             super().settle(delivered, rejected)
-        problem = _write_cursor(self._store) or problem
+        problem = write_cursor(self._store) or problem
         if self._is_full:
             self.sync()  # Now, because files go only when they are synced, and callers wait for the room.
         with self._section():
             self._is_cursor_due = False
             if problem:
-                self._tell_trouble("settle", problem)
+                self._note_trouble("settle", problem)
             else:
-                self._tell_relief("settle", "the spool's cursor is written again")
+                self._troubles.end("settle", "the spool's cursor is written again")
 
     def _waiting_count(self) -> int:
         return self._held() - self._adopted_pending - len(self._in_flight)
@@ -353,14 +346,14 @@ class SpooledBuffer(Buffer):
         except SpoolError as error:
             sentence, problem = None, f"the spool cannot be synced: {error}"
         # What was settled before it was synced is still there; without this, a full spool would stay full for ever.
-        _write_cursor(self._store)
+        write_cursor(self._store)
         with self._section():
             if sentence:
                 self._tell(sentence)
             if problem:
-                self._tell_trouble("sync", problem)
+                self._note_trouble("sync", problem)
             else:
-                self._tell_relief("sync", "the spool can be synced again")
+                self._troubles.end("sync", "the spool can be synced again")
             was_blind, self._is_blind = self._is_blind, False
             if not self._held():  # Nothing will be settled any more, and so nothing told.
                 self._tell_drops()
@@ -375,136 +368,3 @@ class SpooledBuffer(Buffer):
     def abandon(self) -> None:
         """Close the parent's descriptors in a forked child."""
         self._store.abandon()
-
-
-class AdoptedBuffer:
-    """The rest of a dead process's stream, served by a sender like a closed buffer.
-
-    Threads: the sender's, but for ``pending`` and ``abandon``.
-    """
-
-    is_closed = True
-
-    def __init__(self, store: StreamStore, adopter: SpooledBuffer) -> None:
-        self.stream = store.stream
-        self.wake = adopter.wake
-        self._store = store
-        self._adopter = adopter
-        self._left = store.unsettled_count
-        self._read_seq = 0
-        self._in_flight: dict[int, Entry] = {}
-        self._handed_back: list[Entry] = []
-        self._is_blind = False
-        adopter.adopt(self._left)
-
-    @property
-    def pending(self) -> int:
-        """How many entries are not settled."""
-        return self._left
-
-    @property
-    def waiting_entries(self) -> int:
-        """How many entries wait to be taken."""
-        return len(self._handed_back) if self._is_blind else self._left - len(self._in_flight)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """How many bytes wait to be taken, roughly."""
-        return self._store.unsettled_bytes
-
-    def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
-        """Read the oldest entries and move them into flight."""
-        if self._handed_back:
-            chunk, self._handed_back = self._handed_back[:max_entries], self._handed_back[max_entries:]
-        else:
-            try:
-                # A byte for each separator.
-                chunk = self._store.read_after(self._read_seq, max_bytes - max_entries, max_entries)
-            except SpoolError as error:
-                self._is_blind = True
-                self._adopter.note_failure(f"the spool cannot be read: {error}", duplicates_possible=0)
-                return ()
-            if chunk:
-                self._read_seq = chunk[-1].seq
-        self._count_damage()
-        self._in_flight.update((entry.seq, entry) for entry in chunk)
-        return tuple(chunk)
-
-    def look_again(self) -> None:
-        """Try to read again after a failure; for the housekeeper."""
-        if self._is_blind:
-            self._is_blind = False
-            self.wake.set()
-
-    def _count_damage(self) -> None:
-        lost = sum(len(list(_numbers(found.lost))) for found in self._store.take_damage())
-        if lost:
-            self._left -= lost
-            self._finish_if_done()
-            self._adopter.settle_adopted(0, (), lost)
-
-    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
-        """Write down what is settled, then count it for the adopter."""
-        delivered, rejected = tuple(delivered), tuple(rejected)
-        _keep_dead_letters(self._store, rejected, self._adopter.last_error)
-        self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
-        _write_cursor(self._store)
-        for entry in (*delivered, *(entry for entry, _ in rejected)):
-            del self._in_flight[entry.seq]
-        self._left -= len(delivered) + len(rejected)
-        self._finish_if_done()  # First: who hears that nothing is pending finds no stream either.
-        self._adopter.settle_adopted(len(delivered), [reason for _, reason in rejected], 0)
-
-    def _finish_if_done(self) -> None:
-        if not self._left:
-            with contextlib.suppress(SpoolError):
-                self._store.close()
-
-    def hand_back(self, entries: Sequence[Entry]) -> None:
-        """Put entries in flight back to the front, for another sender."""
-        for entry in entries:
-            del self._in_flight[entry.seq]
-        self._handed_back = [*entries, *self._handed_back]
-        self.wake.set()
-
-    def count_request(self, *, is_retry: bool) -> None:
-        """Count a request that begins, for the adopter."""
-        self._adopter.count_request(is_retry=is_retry)
-
-    def note_failure(self, reason: str, *, duplicates_possible: int) -> None:
-        """Remember why a request failed, for the adopter."""
-        self._adopter.note_failure(reason, duplicates_possible=duplicates_possible)
-
-    def let_go(self) -> None:
-        """Write down what is settled and release the stream; what is left is an orphan again."""
-        with contextlib.suppress(SpoolError):
-            self._store.close()
-
-    def abandon(self) -> None:
-        """Close the parent's descriptors in a forked child."""
-        self._store.abandon()
-
-
-def _keep_dead_letters(store: StreamStore, rejected: Sequence[tuple[Entry, str]], answer: str) -> str:
-    """Keep rejected entries as dead letters; returns what went wrong, in a sentence."""
-    problem = ""
-    for entry, reason in rejected:
-        try:
-            store.set_aside(entry, reason, answer)
-        except SpoolError as error:
-            problem = f"a refused entry cannot be kept as a dead letter: {error}"
-    return problem
-
-
-def _write_cursor(store: StreamStore) -> str:
-    """Write down what is settled; returns what went wrong, in a sentence."""
-    try:
-        store.write_cursor()
-    except SpoolError as error:
-        return f"the spool's cursor cannot be written: {error}"
-    return ""
-
-
-def _numbers(pairs: Iterable[tuple[int, int]]) -> Iterable[int]:
-    for first, last in pairs:
-        yield from range(first, last + 1)

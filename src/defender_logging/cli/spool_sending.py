@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.pipeline import SpoolPlan
 from defender_logging._pipeline.spool import SpoolError, StreamStore
-from defender_logging._pipeline.spooled_buffer import AdoptedBuffer, SpooledBuffer
+from defender_logging._pipeline.spooled_buffer import SpooledBuffer
 from defender_logging.cli.building import Built, build, nearest
 from defender_logging.cli.display import Screen, escaped, masked
 from defender_logging.cli.exits import GOOD, NOT_GOOD, UsageError
