@@ -195,6 +195,17 @@ class TestReadingOrder:
             assert sum(len(entry.line) + 1 for entry in taken) <= 2001
             rig.buffer.settle(taken)
 
+    def test_a_small_batch_is_filled_from_the_disk_as_from_memory(self, make):
+        """What is read back makes batches of the same size, however many entries a batch might hold."""
+        rig = make(max_queue_bytes=300)
+        rig.log(*range(20))
+        size = len(rig.buffer.take(1, 1000)[0].line) + 10
+        rig.deliver(1000, 300)
+        while len(rig.buffer._entries):
+            rig.deliver()
+
+        assert [3, 3] == [len(rig.deliver(1000, 3 * size)) for _ in range(2)]
+
     def test_entries_handed_back_come_first_again(self, make):
         """Another sender gets what the first one had read from the disk, in order."""
         rig = make(max_queue_bytes=300)

@@ -60,8 +60,7 @@ class AdoptedBuffer:
             chunk, self._handed_back = self._handed_back[:max_entries], self._handed_back[max_entries:]
         else:
             try:
-                # A byte for each separator.
-                chunk = self._store.read_after(self._read_seq, max_bytes - max_entries, max_entries)
+                chunk = self._store.read_after(self._read_seq, max_bytes, max_entries)
             except SpoolError as error:
                 self._is_blind = True
                 self._adopter.note_failure(f"the spool cannot be read: {error}", duplicates_possible=0)

@@ -244,8 +244,8 @@ class SpooledBuffer(Buffer):
         with self._section():
             self._dropped_meanwhile = set()
         try:
-            # Without the lock, so that callers do not wait for the disk. A byte for each separator.
-            read = self._store.read_after(self._read_seq, max_bytes - max_entries, max_entries)
+            # Without the lock, so that callers do not wait for the disk.
+            read = self._store.read_after(self._read_seq, max_bytes, max_entries)
         except SpoolError as error:
             with self._section():
                 self._dropped_meanwhile = None

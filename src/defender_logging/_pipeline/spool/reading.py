@@ -21,6 +21,9 @@ from defender_logging._pipeline.spool.system import FileSystem, spool_error
 
 __all__ = ["Backlog"]
 
+SEPARATOR_BYTES = 1
+"""What a batch holds between two entries; counted with each, as ``Buffer.take`` does."""
+
 
 class Backlog:
     """Reads one stream. Not thread-safe; writers, syncers and settlers may work meanwhile."""
@@ -45,10 +48,11 @@ class Backlog:
         room = max_bytes
         while stretch := self._catalogue.stretch_after(seq):
             for entry in self._entries_of(stretch):
-                if entries and (len(entry.line) > room or len(entries) == max_entries):
+                size = len(entry.line) + SEPARATOR_BYTES
+                if entries and (size > room or len(entries) == max_entries):
                     return entries
                 entries.append(entry)
-                room -= len(entry.line)
+                room -= size
             seq = _last_of(stretch)
         return entries
 

@@ -179,7 +179,9 @@ class StreamStore:
         return self._syncer.sync() if self._syncer is not None else None
 
     def read_after(self, seq: int, max_bytes: int, max_entries: int | None = None) -> list[Entry]:
-        """Return unsettled entries above ``seq``, rising: as many lines as fit, at least one if there is any.
+        """Return unsettled entries above ``seq``, rising: as many as fit, at least one if there is any.
+
+        Each counts one byte more, for what separates it from the next one in a batch.
 
         Cheapest when ``seq`` is the last one that the call before returned: so bound the call, do not cut its result.
 
