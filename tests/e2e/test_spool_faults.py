@@ -142,6 +142,41 @@ def test_a_read_only_disk_is_told_once_and_heals(small_disk, receiver, handler_i
     assert 1 == told(caplog, "does not take entries")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL and a file in the way")
+def test_what_a_failing_disk_kept_in_memory_survives_a_kill_after_the_healing(programs, receiver):
+    """No further log call is needed: the disk heals, the process dies, and the next start delivers all in order."""
+    receiver.refuse()
+    program = programs.start(
+        """
+        handler = make(spool_dir="spool", max_batch_entries=7)
+        open("spool", "w").close()  # In the way of the directory.
+        for number in range(50):
+            log.info("record %d", number)
+        tell("IN_MEMORY", handler._pipeline.pending_in_memory_only)
+        os.unlink("spool")
+        tell("SAVED", wait_until(lambda: not handler._pipeline.pending_in_memory_only))
+        wait_for_test()
+        """,
+        url=receiver.generic_url,
+    )
+    assert 50 == program.wait_for("IN_MEMORY")
+    assert program.wait_for("SAVED")
+    program.process.kill()
+    program.process.wait()
+    receiver.listen()
+    second = programs.run(
+        """
+        handler = make(spool_dir="spool")
+        handler.start()
+        tell("DELIVERED", wait_until(lambda: handler.stats().delivered == 50) and handler.flush(10))
+        """,
+        url=receiver.generic_url,
+    )
+
+    assert (0, "", True) == (second.code, second.stderr, second.value("DELIVERED"))
+    assert list(range(1, 51)) == [entry["seq"] for entry in receiver.entries]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of open files")
 def test_too_many_open_files_are_told_once_and_lose_nothing(programs, receiver, check_account):
     """EMFILE while the stream is made and while the backlog is read: entries wait, and go when files can be opened."""

@@ -12,8 +12,8 @@ import pytest
 
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import QUEUE_FULL, Bounds, Overflow
-from defender_logging._pipeline.entry import Draft
-from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory
+from defender_logging._pipeline.entry import Draft, Entry
+from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, entries_of
 from defender_logging._pipeline.spool.stream import DAMAGED
 from defender_logging._pipeline.spool.system import SystemFileSystem
 from defender_logging._pipeline.spooled_buffer import SPOOL_FULL, SpooledBuffer
@@ -353,6 +353,72 @@ class TestFailingDisk:
         assert 1 == sum("does not take entries" in sentence for sentence in rig.told)
         assert 1 == sum("takes entries again" in sentence for sentence in rig.told)
 
+    def test_what_was_in_memory_only_is_on_the_disk_after_the_next_round(self, make):
+        """After the healing nothing is in memory alone, in flight or waiting; a death then loses nothing."""
+        rig = make()
+        rig.log(*range(5))
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(5, 20))
+        taken = rig.buffer.take(10, 1_000_000)
+        rig.buffer.sync()
+        assert 15 == rig.buffer.memory_only
+        rig.disk.failing = set()
+        rig.buffer.sync()
+
+        assert (0, 20) == (rig.buffer.memory_only, rig.stats().pending)
+        assert 1 == sum("takes entries again" in sentence for sentence in rig.told)
+        rig.buffer.settle(taken[:7])
+        rig.clock.advance(1)
+        rig.log(20)
+        assert list(range(7, 21)) == rig.rest()
+
+    def test_a_cursor_written_before_the_healing_does_not_hide_what_is_saved_after_it(self, make):
+        """What was in memory only when others were settled is not called settled; death may come at any step."""
+        rig = make()
+        rig.log(*range(5))
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(5, 20))
+        rig.disk.failing = set()
+        rig.clock.advance(1)
+        rig.log(20)
+        rig.deliver(5)
+        rig.store.save([Entry(seq, b'{"n":%d}' % (seq - 1)) for seq in range(6, 21)])
+
+        left = SpoolDirectory(rig.path, 1 << 30)
+        assert list(range(6, 22)) == [entry.seq for entry in entries_of(left.path_of("s"))]
+
+    def test_what_is_saved_leaves_after_the_older_ones_that_only_the_disk_has(self, make):
+        """The order of the numbers is kept where the receiver takes nothing until the disk has healed."""
+        rig = make(max_queue_bytes=3000)
+        rig.log(*range(100))
+        rig.deliver_all(1)
+        rig.log(*range(100, 200))
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(200, 220))
+        rig.disk.failing = set()
+        rig.buffer.sync()
+        rig.clock.advance(1)
+        rig.log(*range(220, 300))
+
+        assert (0, 0) == (rig.stats().dropped, rig.buffer.memory_only)
+        assert list(range(100, 300)) == rig.deliver_all(7)
+
+    def test_what_is_saved_while_it_is_in_flight_is_not_sent_again(self, make):
+        """Entries that overtook the disk's, and are there by now, are not read back a second time."""
+        rig = make(max_queue_bytes=3000)
+        rig.log(*range(100))
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(100, 110))
+        taken = rig.buffer.take(10, 1_000_000)
+        rig.disk.failing = set()
+        rig.buffer.sync()
+        older = rig.deliver_all(30)
+        rig.buffer.settle(taken)
+
+        assert list(range(100)) == older
+        assert list(range(100, 110)) == [json.loads(entry.line)["n"] for entry in taken]
+        assert (0, []) == (rig.stats().pending, rig.rest())
+
     def test_copies_of_what_is_on_the_disk_make_room_for_what_is_not(self, make):
         """The whole of ``max_queue_bytes`` is there for entries that the disk refuses, and nothing else is dropped."""
         rig = make(max_queue_bytes=3000, overflow=Overflow.DROP_OLDEST)
@@ -393,6 +459,38 @@ class TestFailingDisk:
 
         assert 1 == sum("cursor cannot be written" in sentence for sentence in rig.told)
         assert [] == rig.rest()
+
+    def test_flush_is_not_true_before_the_cursor_is_written(self, make):
+        """What is delivered would come again after a death until the cursor says so; the next round writes it."""
+        rig = make()
+        rig.log(1)
+        rig.disk.failing = {"rename"}
+        rig.deliver()
+        assert 0 == rig.stats().pending
+        assert not rig.buffer.wait_settled(rig.clock.monotonic())
+        rig.disk.failing = set()
+        rig.buffer.sync()
+
+        assert rig.buffer.wait_settled(rig.clock.monotonic())
+
+    def test_an_adopted_stream_is_let_go_only_with_its_cursor_written(self, make):
+        """Otherwise the next one who adopts it would send all of it again; ``flush`` waits for that as well."""
+        dead = make()
+        dead.log(*range(5))
+        dead.buffer.let_go()
+        rig = make()
+        (store,), _ = SpoolDirectory(dead.path, 1 << 30, fs=rig.disk).adopt_orphans(IDENTITY)
+        adopted = AdoptedBuffer(store, rig.buffer)
+        rig.disk.failing = {"rename"}
+        adopted.settle(adopted.take(5, 100_000))
+
+        assert (0, False) == (adopted.pending, adopted.is_finished)
+        assert not rig.buffer.wait_settled(rig.clock.monotonic())
+        rig.disk.failing = set()
+        adopted.look_again()
+        assert adopted.is_finished
+        assert rig.buffer.wait_settled(rig.clock.monotonic())
+        assert not (dead.path / "s").exists()
 
     def test_a_sync_that_fails_again_and_again_is_told_once(self, make):
         """The housekeeper tries every half second; people hear of the failure once, and of the healing."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from defender_logging._pipeline.entry import Entry
 from defender_logging._pipeline.ranges import numbers_in
-from defender_logging._pipeline.settling_calls import keep_dead_letters, write_cursor
+from defender_logging._pipeline.settling_calls import keep_dead_letters
 from defender_logging._pipeline.spool.stream import StreamStore
 from defender_logging._pipeline.spool.system import SpoolError
 from defender_logging._pipeline.spooled_buffer import SpooledBuffer
@@ -37,12 +37,18 @@ class AdoptedBuffer:
         self._in_flight: dict[int, Entry] = {}
         self._handed_back: list[Entry] = []
         self._is_blind = False
+        self._is_finished = False
         adopter.adopt(self._left)
 
     @property
     def pending(self) -> int:
         """How many entries are not settled."""
         return self._left
+
+    @property
+    def is_finished(self) -> bool:
+        """True once all is settled, written down, and the stream is let go."""
+        return self._is_finished
 
     @property
     def waiting_entries(self) -> int:
@@ -72,7 +78,8 @@ class AdoptedBuffer:
         return tuple(chunk)
 
     def look_again(self) -> None:
-        """Try to read again after a failure; for the housekeeper."""
+        """Try again what has failed, to read or to write down what is settled; for the housekeeper."""
+        self._finish_if_done()
         if self._is_blind:
             self._is_blind = False
             self.wake.set()
@@ -89,7 +96,7 @@ class AdoptedBuffer:
         delivered, rejected = tuple(delivered), tuple(rejected)
         keep_dead_letters(self._store, rejected, self._adopter.last_error)
         self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
-        write_cursor(self._store)
+        self._adopter.write_cursor_of(self._store)
         for entry in (*delivered, *(entry for entry, _ in rejected)):
             del self._in_flight[entry.seq]
         self._left -= len(delivered) + len(rejected)
@@ -97,7 +104,9 @@ class AdoptedBuffer:
         self._adopter.settle_adopted(len(delivered), [reason for _, reason in rejected], 0)
 
     def _finish_if_done(self) -> None:
-        if not self._left:
+        # Not before its cursor is written: the next one who adopts it would send all of it again.
+        if not self._left and not self._is_finished and self._adopter.write_cursor_of(self._store):
+            self._is_finished = True
             with contextlib.suppress(SpoolError):
                 self._store.close()
 

@@ -141,7 +141,7 @@ class Pipeline:
         """Serve the streams of dead processes of the same identity. For the housekeeper: reads them whole."""
         if self._spool is None or not isinstance(self.buffer, SpooledBuffer) or self.buffer.is_closed:
             return
-        self._adopted = [adopted for adopted in self._adopted if adopted.pending]
+        self._adopted = [adopted for adopted in self._adopted if not adopted.is_finished]
         try:
             stores, problems = self._spool.directory.adopt_orphans(self._spool.identity)
         except SpoolError as error:

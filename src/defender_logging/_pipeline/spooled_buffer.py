@@ -9,12 +9,15 @@ Guaranteed
 - An entry whose ``append`` returned is on the disk, or counted as dropped, or (while the disk fails) in memory
   under ``max_queue_bytes`` and its overflow policy, which is told once.
 - Memory holds at most ``max_queue_bytes`` and one batch, whatever the backlog.
-- Entries leave in the order of their numbers; those that a failing disk kept in memory may overtake the disk's.
+- What a failing disk kept in memory is on the disk soon after it has healed (``sync``), without any log call.
+- Entries leave in the order of their numbers; while the disk fails, those in memory may overtake the disk's.
+- ``wait_settled`` is true only when the cursors say what is settled, of adopted streams too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -60,11 +63,14 @@ class SpooledBuffer(Buffer):
         self._describe: Callable[[str, Sequence[Sequence[int]], int], Draft] = others.pop("describe_drops")
         super().__init__(stream, bounds, describe_drops=self._describe_and_remember, **others)
         self._store = store
-        self._memory_only: set[int] = set()
         self._is_disk_ahead = False
         self._read_seq = 0
         self._is_full = False
-        self._is_cursor_due = False
+        self._unwritten: dict[
+            StreamStore, int
+        ] = {}  # Whose cursor does not say yet what is settled, since when.
+        self._settled_count = 0
+        self._disk_turn = threading.Lock()  # Held by who reads the disk, or brings entries there from memory.
         self._is_blind = False
         self._dropped_meanwhile: set[int] | None = None  # Only while the sender reads the disk.
         self._troubles = Troubles(self._tell)
@@ -89,7 +95,7 @@ class SpooledBuffer(Buffer):
         else:
             super()._number(draft, is_own=is_own)
             if self._entries and self._entries[-1].seq == seq:
-                self._memory_only.add(seq)
+                self._store.note_absent([seq])
                 if is_own:
                     self._note_own(seq)
 
@@ -152,18 +158,23 @@ class SpooledBuffer(Buffer):
         """Let go of copies of what is on the disk first: memory is for what is nowhere else."""
         if self._is_closed:
             return False
-        on_disk = [entry for entry in self._entries if entry.seq not in self._memory_only]
-        if on_disk:
-            self._read_seq = on_disk[0].seq - 1
-            self._is_disk_ahead = True
-            alone = [entry for entry in self._entries if entry.seq in self._memory_only]
-            self._entries = deque(alone)
-            self._waiting_bytes = sum(len(entry.line) for entry in alone)
+        absent = self._store.absent
+        self._let_go_of_copies({entry.seq for entry in self._entries if entry.seq not in absent})
         is_room = self._waiting_bytes + self._flight_bytes + size <= self._bounds.max_queue_bytes
         return is_room or super()._find_room(size)
 
+    def _let_go_of_copies(self, seqs: set[int]) -> None:
+        """Take entries out of memory that are on the disk, to be read there when their turn comes."""
+        if not seqs:
+            return
+        before = min(seqs) - 1
+        self._read_seq = min(self._read_seq, before) if self._is_disk_ahead else before
+        self._is_disk_ahead = True
+        self._entries = deque(entry for entry in self._entries if entry.seq not in seqs)
+        self._waiting_bytes = sum(len(entry.line) for entry in self._entries)
+
     def _drop(self, seq: int, reason: str) -> None:
-        self._memory_only.discard(seq)
+        self._store.give_up_absent(seq)
         self._own.discard(seq)
         if seq in self._told_by:  # It told of drops, in a segment that is dropped now.
             self._to_retell.append(self._told_by.pop(seq))
@@ -187,7 +198,7 @@ class SpooledBuffer(Buffer):
         self._waiting_bytes = sum(len(entry.line) for entry in kept)
         self._entries = deque(kept)
         # What is in flight is delivered all the same; until then it is only in memory.
-        self._memory_only |= {seq for seq in numbers_in(gone) if seq in self._in_flight}
+        self._store.note_absent(seq for seq in numbers_in(gone) if seq in self._in_flight)
         for seq in sorted(lost):
             self._drop(seq, SPOOL_FULL)
         return True
@@ -218,7 +229,7 @@ class SpooledBuffer(Buffer):
         return self._last_seq + self._adopted_accepted
 
     def _held(self) -> int:
-        return self._store.unsettled_count + len(self._memory_only) + self._adopted_pending
+        return self._store.pending_count + self._adopted_pending
 
     def _spool_bytes(self) -> int:
         return self._store.unsettled_bytes
@@ -232,8 +243,11 @@ class SpooledBuffer(Buffer):
             self._is_disk_ahead = True
         # Interrupted between a step in memory and the note of what is nowhere else.
         waiting = {entry.seq for entry in self._entries}
-        self._memory_only &= waiting | self._in_flight.keys()
-        self._memory_only |= {each for each in waiting if each > seq}
+        held = waiting | self._in_flight.keys()
+        for absent in numbers_in(self._store.absent):
+            if absent not in held:
+                self._store.give_up_absent(absent)
+        self._store.note_absent(sorted(each for each in waiting if each > seq))
         super()._repair()
 
     def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
@@ -241,24 +255,26 @@ class SpooledBuffer(Buffer):
         taken = super().take(max_entries, max_bytes)
         if taken or not self._is_disk_ahead:
             return taken
-        with self._section():
-            self._dropped_meanwhile = set()
-        try:
-            # Without the lock, so that callers do not wait for the disk.
-            read = self._store.read_after(self._read_seq, max_bytes, max_entries)
-        except SpoolError as error:
+        with self._disk_turn:
             with self._section():
-                self._dropped_meanwhile = None
-                self._is_blind = True  # Until the housekeeper's next round: no tight loop.
-                self._note_trouble("read", f"the spool cannot be read: {error}")
-            return ()
-        with self._section():
-            return self._put_in_flight(read, self._store.take_damage())
+                self._dropped_meanwhile = set()
+            try:
+                # Without the buffer's lock, so that callers do not wait for the disk.
+                read = self._store.read_after(self._read_seq, max_bytes, max_entries)
+            except SpoolError as error:
+                with self._section():
+                    self._dropped_meanwhile = None
+                    self._is_blind = True  # Until the housekeeper's next round: no tight loop.
+                    self._note_trouble("read", f"the spool cannot be read: {error}")
+                return ()
+            with self._section():
+                return self._put_in_flight(read, self._store.take_damage())
 
     def _put_in_flight(self, read: Sequence[Entry], damage: Sequence[Damage]) -> tuple[Entry, ...]:
         self._troubles.end("read", "the spool can be read again")
         gone, self._dropped_meanwhile = self._dropped_meanwhile or (), None
-        chunk = tuple(entry for entry in read if entry.seq not in gone)
+        # One that a failing disk kept in memory may be in flight, ahead of older ones, and on the disk since then.
+        chunk = tuple(e for e in read if e.seq not in gone and e.seq not in self._in_flight)
         for entry in chunk:
             self._in_flight[entry.seq] = entry
             self._flight_bytes += len(entry.line)
@@ -276,20 +292,37 @@ class SpooledBuffer(Buffer):
         delivered, rejected = tuple(delivered), tuple(rejected)
         problem = keep_dead_letters(self._store, rejected, self._account.last_error or "")
         with self._section():
-            self._is_cursor_due = True
-            seqs = [entry.seq for entry in delivered] + [entry.seq for entry, _ in rejected]
-            self._store.settle(seqs)
-            self._memory_only.difference_update(seqs)
+            self._note_unwritten(self._store)
+            self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
             super().settle(delivered, rejected)
-        problem = write_cursor(self._store) or problem
+            if problem:
+                self._note_trouble("dead letter", problem)
+            elif rejected:
+                self._troubles.end("dead letter", "refused entries are kept as dead letters again")
+        self.write_cursor_of(self._store)
         if self._is_full:
             self.sync()  # Now, because files go only when they are synced, and callers wait for the room.
+
+    def write_cursor_of(self, store: StreamStore) -> bool:
+        """Write down what is settled in the own or an adopted stream; ``flush`` waits until it is."""
         with self._section():
-            self._is_cursor_due = False
+            turn = self._note_unwritten(store)
+        problem = write_cursor(store)
+        with self._section():
             if problem:
                 self._note_trouble("settle", problem)
-            else:
-                self._troubles.end("settle", "the spool's cursor is written again")
+            elif (
+                self._unwritten.get(store) == turn
+            ):  # Otherwise more was settled meanwhile, by another thread.
+                del self._unwritten[store]
+                if not self._unwritten:
+                    self._troubles.end("settle", "the spool's cursor is written again")
+        return not problem
+
+    def _note_unwritten(self, store: StreamStore) -> int:
+        self._settled_count += 1
+        self._unwritten[store] = self._settled_count
+        return self._settled_count
 
     def _waiting_count(self) -> int:
         return self._held() - self._adopted_pending - len(self._in_flight)
@@ -303,7 +336,7 @@ class SpooledBuffer(Buffer):
         return self._waiting_bytes if not self._is_disk_ahead else self._bounds.wake_bytes
 
     def _lowest_pending(self) -> float:
-        if self._adopted_pending or self._is_cursor_due:
+        if self._adopted_pending or self._unwritten:
             return 0
         lowest = super()._lowest_pending()
         is_more_on_disk = self._is_disk_ahead and self._waiting_count() > len(self._entries)
@@ -336,17 +369,21 @@ class SpooledBuffer(Buffer):
     @property
     def memory_only(self) -> int:
         """How many pending entries are not on the disk."""
-        return len(self._memory_only)
+        return len(self._store.absent)
 
     def sync(self) -> None:
-        """Bring what was appended to the disk itself; for the housekeeper."""
+        """Bring what was appended to the disk itself, and what a failing disk kept in memory; for the housekeeper."""
+        self._save_absent()
         problem = ""
         try:
             sentence = self._store.sync()
         except SpoolError as error:
             sentence, problem = None, f"the spool cannot be synced: {error}"
         # What was settled before it was synced is still there; without this, a full spool would stay full for ever.
-        write_cursor(self._store)
+        if self._store in self._unwritten:
+            self.write_cursor_of(self._store)
+        else:
+            write_cursor(self._store)
         with self._section():
             if sentence:
                 self._tell(sentence)
@@ -359,6 +396,30 @@ class SpooledBuffer(Buffer):
                 self._tell_drops()
         if was_blind:
             self.wake.set()
+
+    def _save_absent(self) -> None:
+        """Write down what is in memory only, for the disk may take it by now, and let it take its turn there."""
+        absent = self._store.absent
+        if not absent:
+            return
+        with self._disk_turn:
+            with self._section():
+                held = [*self._in_flight.values(), *self._entries]
+            entries = sorted(entry for entry in held if entry.seq in absent)
+            try:
+                saved = self._store.save(entries)
+            except SpoolError as error:
+                with self._section():
+                    if not error.is_full:  # Told with the first drop.
+                        self._note_trouble("write", f"the spool does not take entries: {error}")
+                return
+            with self._section():
+                self._troubles.end(
+                    "write", f"the spool takes entries again, and has the {saved} that were in memory only"
+                )
+                if self._is_disk_ahead:  # Then in order: after the older ones that are read back.
+                    there = {entry.seq for entry in entries if entry.seq > self._read_seq}
+                    self._let_go_of_copies(there & {entry.seq for entry in self._entries})
 
     def let_go(self) -> None:
         """Write down what is settled and release the stream, for whoever starts next; a later append reopens it."""

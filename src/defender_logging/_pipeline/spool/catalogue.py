@@ -36,6 +36,8 @@ class Catalogue:
     def __init__(self, segments: Iterable[Segment] = (), last_seq: int = 0) -> None:
         self.lock = threading.RLock()
         self.segments: list[Segment] = []
+        self.absent = Ranges()
+        """Numbers that are pending and in no file: the disk did not take them, and the buffer has them in memory."""
         self.last_seq = last_seq
         self.next_number = 1
         self.replace(segments)
@@ -67,9 +69,11 @@ class Catalogue:
                 self.segments.remove(segment)
 
     def settle(self, seqs: Iterable[int]) -> int:
-        """Strike numbers out; returns how many were in. Unknown and repeated ones count for nothing."""
+        """Strike numbers out; returns how many were in a file. Unknown and repeated ones count for nothing."""
         given = Ranges(seqs)
         with self.lock:
+            for pair in given:
+                self.absent.remove(*pair)
             return sum(
                 last - first + 1
                 for segment in tuple(self.segments)
@@ -78,10 +82,26 @@ class Catalogue:
             )
 
     def cursor(self) -> Cursor:
-        """Compute the cursor of this moment."""
+        """Compute the cursor of this moment.
+
+        It leaves out the absent numbers too: they may stand in a file the moment after.
+        """
         with self.lock:
             unsettled = [pair for segment in self.segments for pair in segment.unsettled]
+            unsettled += self.absent
             return Cursor.from_unsettled(unsettled, self._highest_in_files())
+
+    def move_absent(self, seqs: Iterable[int], segment: Segment) -> int:
+        """Let numbers that were written to ``segment`` stand there from now on; returns how many are still pending."""
+        with self.lock:
+            for seq in seqs:
+                if self.absent.remove(seq, seq):
+                    segment.unsettled.add(seq)
+                segment.last_seq = max(
+                    segment.last_seq, seq
+                )  # Of settled ones too: the cursor has to cover them.
+            self.last_seq = max(self.last_seq, segment.last_seq)
+            return len(segment.unsettled)
 
     def finished(self) -> list[Segment]:
         """Sealed segments whose entries are all settled, and whose descriptor is closed.
@@ -119,6 +139,12 @@ class Catalogue:
         """How many entries are neither delivered nor given up."""
         with self.lock:
             return sum(len(segment.unsettled) for segment in self.segments)
+
+    @property
+    def pending_count(self) -> int:
+        """How many entries are neither delivered nor given up, those in memory only among them."""
+        with self.lock:
+            return self.unsettled_count + len(self.absent)
 
     @property
     def unsettled_bytes(self) -> int:

@@ -1,25 +1,29 @@
 """Makes the segments of a stream this process writes, and the directory they stand in, within the quota.
 
-The writer asks for a segment when it needs one, the syncer when it saves entries from a bad one. The quota
+The writer asks for a segment when it needs one, the syncer when it saves entries from a bad one, the stream when it
+saves what was in memory only. The quota
 (``max_spool_bytes`` over all streams of the directory) is looked up only here: so each process may go over it by
 what others have written meanwhile, at most one segment a process. A directory that was deleted is made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from defender_logging._pipeline.entry import Entry
 from defender_logging._pipeline.spool.catalogue import Catalogue
+from defender_logging._pipeline.spool.frames import encode_frame
 from defender_logging._pipeline.spool.home import Home, make_home, take_home
 from defender_logging._pipeline.spool.identity import SealedIdentity
 from defender_logging._pipeline.spool.segments import Segment, create_segment
 from defender_logging._pipeline.spool.survey import survey
-from defender_logging._pipeline.spool.system import FileSystem, SpoolError, spool_error
+from defender_logging._pipeline.spool.system import FileSystem, SpoolError, spool_error, write_all
 
-__all__ = ["Quota", "SegmentMaker"]
+__all__ = ["Quota", "SegmentMaker", "chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,36 @@ class SegmentMaker:
             except OSError as error:
                 raise spool_error(f"making a file of the spool in '{self._root}'", error) from error
 
+    def make_sealed(self, entries: Sequence[Entry], *, is_rescue: bool, is_synced: bool) -> Segment:
+        """Make a segment with just these entries in it, which the catalogue is yet to be told of.
+
+        Its descriptor is left open for the syncer.
+
+        Raises:
+            SpoolError: there is none of it.
+        """
+        frames = b"".join(encode_frame(*entry) for entry in entries)
+        new = self.make(len(frames), is_rescue=is_rescue)
+        new.is_sealed = True
+        assert new.fd is not None
+        try:
+            write_all(self._fs, new.fd, frames)
+            if is_synced:
+                self._fs.sync(new.fd)
+        except OSError as error:
+            self._catalogue.remove(new)
+            fd, new.fd = new.fd, None
+            with contextlib.suppress(OSError):
+                self._fs.close(fd)
+            with contextlib.suppress(OSError):
+                self._fs.unlink(new.path)
+            raise spool_error(
+                f"writing entries {'anew ' if is_rescue else ''}to '{new.path}'", error
+            ) from error
+        new.end += len(frames)
+        new.synced_end = new.end if is_synced else 0
+        return new
+
     def ensure_home(self) -> Home:
         """Return the stream's directory, made and locked if need be.
 
@@ -158,3 +192,15 @@ class SegmentMaker:
                 f"max_spool_bytes is {self.quota.max_spool_bytes}; raise it, or look why entries do not leave",
                 "spool_full",
             )
+
+
+def chunks(entries: Sequence[Entry], max_bytes: int) -> Iterator[Sequence[Entry]]:
+    """Cut entries into pieces of about ``max_bytes``, each of one entry at least."""
+    begin = size = 0
+    for at, entry in enumerate(entries):
+        if at > begin and size + len(entry.line) > max_bytes:
+            yield entries[begin:at]
+            begin, size = at, 0
+        size += len(entry.line)
+    if begin < len(entries):
+        yield entries[begin:]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from defender_logging._pipeline.entry import Entry
@@ -25,7 +25,7 @@ from defender_logging._pipeline.ranges import Ranges
 from defender_logging._pipeline.spool.catalogue import Catalogue
 from defender_logging._pipeline.spool.home import Home
 from defender_logging._pipeline.spool.identity import SealedIdentity
-from defender_logging._pipeline.spool.making import Quota, SegmentMaker
+from defender_logging._pipeline.spool.making import Quota, SegmentMaker, chunks
 from defender_logging._pipeline.spool.reading import Backlog
 from defender_logging._pipeline.spool.settling import Settler
 from defender_logging._pipeline.spool.shelf import DAMAGED, Shelf
@@ -67,6 +67,7 @@ class StreamStore:
         self._writer: Writer | None = None
         self._syncer: Syncer | None = None
         self._sync_lock = threading.RLock()
+        self._is_synced = is_synced
         self._settler = Settler(fs, catalogue, self._note_room, is_synced=is_synced)
 
     @classmethod
@@ -200,6 +201,38 @@ class StreamStore:
         """Let go of the segment that ``read_after`` keeps in memory."""
         self._backlog.forget()
 
+    def note_absent(self, seqs: Iterable[int]) -> None:
+        """Note that entries are pending which the disk did not take, or does not have any more."""
+        with self._catalogue.lock:
+            for seq in seqs:
+                self._catalogue.absent.add(seq)
+
+    def give_up_absent(self, seq: int) -> None:
+        """Note that an entry that was in memory only is pending no more; nothing happens with any other."""
+        with self._catalogue.lock:
+            self._catalogue.absent.remove(seq, seq)
+
+    @property
+    def absent(self) -> Ranges:
+        """The numbers of pending entries that are in no file; a copy."""
+        with self._catalogue.lock:
+            return self._catalogue.absent.copy()
+
+    def save(self, entries: Sequence[Entry]) -> int:
+        """Write entries that are absent to files of their own, rising; returns how many of them are pending there.
+
+        Raises:
+            SpoolError: some are still absent.
+        """
+        saved = 0
+        maker = self._maker
+        with self._sync_lock:
+            for chunk in chunks(entries, maker.quota.segment_bytes) if maker is not None else ():
+                assert maker is not None
+                segment = maker.make_sealed(chunk, is_rescue=False, is_synced=self._is_synced)
+                saved += self._catalogue.move_absent((entry.seq for entry in chunk), segment)
+        return saved
+
     def take_damage(self) -> list[Damage]:
         """Return the damage found since the last call; its ``lost`` numbers are settled already."""
         return self._shelf.take_damage()
@@ -248,6 +281,11 @@ class StreamStore:
     def unsettled_count(self) -> int:
         """How many entries are in the spool, neither delivered nor given up."""
         return self._catalogue.unsettled_count
+
+    @property
+    def pending_count(self) -> int:
+        """How many entries are neither delivered nor given up, the absent ones among them."""
+        return self._catalogue.pending_count
 
     @property
     def unsettled_bytes(self) -> int:

@@ -21,10 +21,10 @@ import threading
 from enum import Enum
 
 from defender_logging._pipeline.spool.catalogue import Catalogue
-from defender_logging._pipeline.spool.frames import encode_frame, pieces
+from defender_logging._pipeline.spool.frames import pieces
 from defender_logging._pipeline.spool.making import SegmentMaker
 from defender_logging._pipeline.spool.segments import Segment
-from defender_logging._pipeline.spool.system import FileSystem, SpoolError, spool_error, write_all
+from defender_logging._pipeline.spool.system import FileSystem, SpoolError, spool_error
 from defender_logging._pipeline.spool.writing import Writer
 
 __all__ = ["Fsync", "Syncer"]
@@ -141,8 +141,7 @@ class Syncer:
             raise spool_error(f"reading '{segment.path}' back", error) from error
         entries = [piece.entry for piece in pieces(data) if piece.entry and piece.entry.seq in wanted]
         if entries:
-            frames = b"".join(encode_frame(*entry) for entry in entries)
-            new = self._write_new(frames)
+            new = self._maker.make_sealed(entries, is_rescue=True, is_synced=self.is_on)
             new.last_seq = entries[-1].seq
             self._move([entry.seq for entry in entries], segment, new)
         with self._catalogue.lock:
@@ -153,23 +152,6 @@ class Syncer:
                 self._fs.truncate(segment.fd, trusted_end)
             self._close(segment)
         del self._distrusted[segment.number]
-
-    def _write_new(self, frames: bytes) -> Segment:
-        new = self._maker.make(len(frames), is_rescue=True)
-        new.is_sealed = True
-        assert new.fd is not None
-        try:
-            write_all(self._fs, new.fd, frames)
-            if self.is_on:
-                self._fs.sync(new.fd)
-        except OSError as error:
-            self._catalogue.remove(new)
-            self._close(new)
-            with contextlib.suppress(OSError):
-                self._fs.unlink(new.path)
-            raise spool_error(f"writing entries anew to '{new.path}'", error) from error
-        new.end = new.synced_end = new.end + len(frames)
-        return new
 
     def _move(self, seqs: list[int], old: Segment, new: Segment) -> None:
         """Let the numbers that are still unsettled stand in the new segment, in one step for all others."""
