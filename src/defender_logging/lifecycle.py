@@ -7,6 +7,8 @@ a new handler of the same identity takes it over.
 Guaranteed
 - Exit costs at most the largest ``shutdown_timeout_seconds`` of all handlers, once, whatever the receivers
   do; what is not delivered by then is told on stderr, one line a handler.
+- Senders end with that budget. A spool's streams stay this process's until it is gone, so that nobody else sends
+  what a request under way may still deliver; what is logged by later hooks is spooled and synced at once.
 - After a fork the child has no entry, thread, lock or connection of the parent, and starts its own.
 - Outside exit nothing here waits: ``dictConfig`` closes handlers while it holds the logging module's lock.
 
@@ -15,7 +17,8 @@ first record comes from an exit hook sends in that thread, and a name that does 
 ``start()`` early avoids that.
 
 Tried and dropped: ``threading._register_atexit`` (private, and it runs before other threads have ended);
-``weakref.finalize`` for exit (no order, no shared deadline).
+``weakref.finalize`` for exit (no order, no shared deadline); letting streams go at exit (whoever started next
+sent what this process had under way).
 """
 
 from __future__ import annotations
@@ -75,12 +78,16 @@ def add_handler(handler: _ForkAware) -> None:
 def add_pipeline(pipeline: Pipeline) -> None:
     """Remember a pipeline until it is closed and empty."""
     global _exit_deadline  # noqa: PLW0603 - see add_handler
+    if pipeline in _pipelines:
+        return
     _forget_finished()
     _pipelines.add(pipeline)
+    pipeline.when_late = add_pipeline
     if pipeline.has_spool:
         _housekeeper.watch(pipeline)
     if _exit_deadline is not None:  # The first record of a handler, in an exit hook that runs after ours.
         _exit_deadline = max(_exit_deadline, _exit_began + pipeline.shutdown_timeout_seconds)
+        pipeline.rest()
 
 
 def take_over_closed(pipeline: Pipeline) -> None:
@@ -119,10 +126,14 @@ def flush(pipelines: Iterable[Pipeline], timeout_seconds: float) -> bool:
     deadline = SYSTEM_CLOCK.monotonic() + timeout_seconds
     chosen = list(pipelines)
     for pipeline in chosen:
+        if (
+            _exit_deadline is not None
+        ):  # Where it ends meanwhile, entries are not sent in the process's last instant.
+            pipeline.sender.finish_by(_exit_deadline)
         pipeline.sender.hurry()
     done = True
     for pipeline in chosen:
-        if pipeline.buffer.pending and not pipeline.sender.ensure_running():
+        if pipeline.buffer.pending and not pipeline.serve_again():
             # No thread can be started any more, so the loop runs in this one.
             pipeline.sender.run_until(deadline)
         done = pipeline.buffer.wait_settled(deadline) and done
@@ -134,8 +145,8 @@ def flush(pipelines: Iterable[Pipeline], timeout_seconds: float) -> bool:
 def finish(pipeline: Pipeline) -> None:
     """Give a pipeline that was closed at exit what is left of the budget, and tell what is still not delivered."""
     flush([pipeline], exit_seconds_left())
+    pipeline.rest()
     _tell_undelivered(pipeline)
-    pipeline.let_go()
 
 
 def forget(pipeline: Pipeline) -> None:
@@ -157,7 +168,7 @@ def _snapshot() -> list[Pipeline]:
 
 def _forget_finished() -> None:
     for pipeline in _snapshot():
-        if pipeline.buffer.is_closed and not pipeline.buffer.pending:
+        if pipeline.is_finished:
             _let_go(pipeline)
 
 
@@ -172,8 +183,8 @@ def _at_exit() -> None:
         pipeline.reports.emit()
     flush(pipelines, exit_seconds_left())
     for pipeline in pipelines:
+        pipeline.rest()  # First: it may bring to the disk what was in memory only.
         _tell_undelivered(pipeline)
-        pipeline.let_go()
 
 
 def _tell_undelivered(pipeline: Pipeline) -> None:

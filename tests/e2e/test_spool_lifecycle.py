@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 
 import pytest
 
-from defender_logging import ApiKeyHandler
+from defender_logging import ApiKeyHandler, flush_all
 from defender_logging._pipeline.spool import SpoolDirectory
+from defender_logging.testing import Answer
 
 DRAINS = """
 from defender_logging import lifecycle
@@ -145,6 +147,100 @@ def test_what_is_logged_after_the_end_is_spooled_and_delivered_by_the_next_start
     assert {} == receiver.duplicates()
 
 
+class Gate(threading.Event):
+    """An event that tells when somebody waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_reached = threading.Event()
+
+    def wait(self, timeout=None):
+        self.is_reached.set()
+        return super().wait(timeout)
+
+
+def test_nobody_adopts_what_an_exiting_process_may_still_be_sending(programs, receiver):
+    """A request under way at the end of the budget: the stream is the process's until it is gone; no other begins."""
+    may_answer = Gate()
+    receiver.always(Answer(wait_for=may_answer))
+    first = programs.start(
+        """
+        handler = make(spool_dir="spool", shutdown_timeout_seconds=0.5, max_batch_entries=7)
+        for number in range(50):
+            log.info("record %d", number)
+        wait_for_test()
+
+        def linger():
+            tell("HOOKS_ARE_DONE", True)
+            wait_for_test()
+            is_quiet = lambda: handler.stats().delivered and not any("ApiKey" in name for name in own_threads())
+            tell("QUIET", wait_until(is_quiet))
+            tell("DELIVERED", [handler.stats().delivered, handler.stats().requests])
+
+        VERY_LAST.append(linger)
+        """,
+        url=receiver.generic_url,
+    )
+    assert may_answer.is_reached.wait(10)
+    first.go_on()
+    assert first.wait_for("HOOKS_ARE_DONE")
+    others = DRAINS + 'handler = make(spool_dir="spool")\nhandler.start()\n'
+    second = programs.run(
+        others
+        + 'tell("SEARCHED", wait_until(lambda: lifecycle._housekeeper._next_search > 0))\n'
+        + 'tell("ADOPTED", handler.stats().accepted)',
+        url=receiver.generic_url,
+    )
+    assert (True, 0) == (second.value("SEARCHED"), second.value("ADOPTED"))
+    receiver.restore()
+    may_answer.set()
+    first.go_on()
+    ended = first.finish()
+    assert (0, True) == (ended.code, ended.value("QUIET"))
+    assert [receiver.entry_count, 1] == ended.value("DELIVERED")
+    third = programs.run(others + "drain(handler)", url=receiver.generic_url)
+
+    assert (True, 0) == (third.value("DRAINED"), third.value("STREAMS"))
+    assert list(range(1, 51)) == [entry["seq"] for entry in receiver.entries]
+
+
+def test_what_is_logged_after_close_is_delivered_by_the_running_process(tmp_path, receiver, attached):
+    """A closed handler that was done with, and gets an entry in its spool again, has it sent; flush_all sees to it."""
+    handler = ApiKeyHandler(
+        url=receiver.generic_url, spool_dir=str(tmp_path / "spool"), flush_interval_seconds=0.01
+    )
+    log = attached(handler, level=logging.INFO)
+    log.info("before")
+    assert handler.flush(10)
+    handler.close()
+    for number in range(3):
+        log.info("after %d", number)
+        assert flush_all(10)
+
+    assert ["before", "after 0", "after 1", "after 2"] == [entry["message"] for entry in receiver.entries]
+    assert 4 == handler.stats().delivered == handler.stats().accepted
+
+
+def test_what_is_logged_to_a_closed_handler_is_delivered_by_its_successor(tmp_path, receiver, attached):
+    """A thread that still has the old handler after a reconfiguration loses nothing, and holds up no exit."""
+    old, new = (
+        ApiKeyHandler(
+            url=receiver.generic_url, spool_dir=str(tmp_path / "spool"), flush_interval_seconds=0.01
+        )
+        for _ in range(2)
+    )
+    log = attached(old, level=logging.INFO)
+    log.info("old")
+    assert old.flush(10)
+    old.close()
+    attached(new, level=logging.INFO).info("new")
+    assert new.flush(10)
+    log.info("late")
+
+    assert flush_all(10)
+    assert ["old", "new", "late"] == [entry["message"] for entry in receiver.entries]
+
+
 def test_the_same_dict_config_twice_loses_and_doubles_nothing(programs, receiver):
     """The new handler takes over what the old one holds, in one process and on one directory."""
     receiver.refuse()
@@ -240,8 +336,6 @@ def test_a_damaged_orphan_gives_all_that_is_whole(programs, receiver, damage):
 
 def test_a_refused_entry_is_a_dead_letter_with_its_reason(tmp_path, receiver, attached):
     """A 400 sets the entry aside with the receiver's answer, alone."""
-    from defender_logging.testing import Answer
-
     handler = ApiKeyHandler(
         url=receiver.generic_url, spool_dir=str(tmp_path / "spool"), flush_interval_seconds=0.01
     )
@@ -295,8 +389,6 @@ if sys.platform == "linux":
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest", "block"])
 def test_a_full_spool_is_counted_and_told_exactly(tmp_path, receiver, attached, overflow):
     """The identity holds at every look, and the trail names every missing number and no other."""
-    import threading
-
     handler = ApiKeyHandler(
         url=receiver.generic_url,
         spool_dir=str(tmp_path / "spool"),

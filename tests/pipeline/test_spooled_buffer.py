@@ -32,6 +32,7 @@ class Disk(SystemFileSystem):
     def __init__(self):
         self.failing = set()
         self.before_write = None
+        self.sync_count = 0
 
     def _check(self, call):
         if call in self.failing:
@@ -53,6 +54,7 @@ class Disk(SystemFileSystem):
 
     def sync(self, fd):
         self._check("sync")
+        self.sync_count += 1
         return super().sync(fd)
 
 
@@ -516,6 +518,42 @@ class TestFailingDisk:
         assert 49 == len(numbers)
         assert {DAMAGED: 1} == rig.stats().dropped_by_reason
         assert not any("queue is full" in sentence for sentence in rig.told)
+
+
+class TestAtTheEndOfTheProcess:
+    def test_what_is_logged_later_is_on_the_disk_and_costs_no_look_at_the_backlog(self, make):
+        """The open segment goes on; each entry is synced by itself, since nobody may come to do it."""
+        rig = make(segment_bytes=100_000)
+        rig.log(*range(100))
+        rig.buffer.rest()
+        rig.disk.failing = {"open"}
+        synced = rig.disk.sync_count
+        rig.log(100, 101)
+
+        assert (0, 2) == (rig.buffer.memory_only, rig.disk.sync_count - synced)
+        rig.disk.failing = set()
+        assert list(range(102)) == rig.rest()
+
+    def test_an_empty_stream_leaves_nothing_and_is_made_again_for_what_is_logged_later(self, make):
+        """Its directory goes with the last entry, and comes back with the next."""
+        rig = make()
+        rig.log(1)
+        rig.deliver()
+        rig.buffer.rest()
+        assert not (rig.path / "s").exists()
+        rig.log(2)
+
+        assert [2] == rig.rest()
+
+    def test_what_a_failing_disk_kept_in_memory_gets_a_last_try(self, make):
+        """Nothing is left in memory only if the disk has healed by then."""
+        rig = make()
+        rig.disk.failing = {"open"}
+        rig.log(*range(5))
+        rig.disk.failing = set()
+        rig.buffer.rest()
+
+        assert (0, list(range(5))) == (rig.buffer.memory_only, rig.rest())
 
 
 class TestSettling:

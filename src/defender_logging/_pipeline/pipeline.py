@@ -7,6 +7,7 @@ to its handler, so that a handler that nobody uses any more can be collected whi
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class Pipeline:
         self.identity = identity
         self.shutdown_timeout_seconds = shutdown_timeout_seconds
         self.reports = reports
+        self.when_late: Callable[[Pipeline], None] = lambda _: None
+        """Called when a closed pipeline has entries again, which only a spool takes."""
         self._told: set[str] = set()
         self._transport = transport
         wake = Wake()
@@ -103,6 +106,21 @@ class Pipeline:
     def close(self) -> None:
         """Take no more; what waits still goes out. Any thread; never waits."""
         self.buffer.close()
+        if self.has_spool:
+            # In its place, so that no other call pays for the question.
+            self.append = self._append_late  # type: ignore[method-assign]
+
+    def _append_late(self, draft: Draft) -> None:
+        """Spool what is logged after ``close``, and have it sent: an emptied buffer is no sender's any more."""
+        self.buffer.append(draft)
+        if self.buffer.waiting_entries:
+            self.serve_again()
+            self.when_late(self)
+
+    def serve_again(self) -> bool:
+        """See that a sender has the buffer and a thread runs it; False if none can be started."""
+        self.sender.add_buffer(self.buffer)
+        return self.sender.ensure_running()
 
     def take_over(self, other: Pipeline) -> None:
         """Serve what a closed pipeline of the same identity still holds, once its thread has ended its request."""
@@ -158,6 +176,20 @@ class Pipeline:
         if problem not in self._told:
             self._told.add(problem)
             self.reports.add(logging.WARNING, f"{self.label}: {problem}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was closed, and nothing of it is left to be sent or to be written down."""
+        return self.buffer.is_closed and self.buffer.wait_settled(-math.inf)
+
+    def rest(self) -> None:
+        """Bring the spool in order for the end of the process.
+
+        Its streams stay this process's until it is gone, since a request may still be under way; what is logged
+        later is on the disk itself when the call returns.
+        """
+        if isinstance(self.buffer, SpooledBuffer):
+            self.buffer.rest()
 
     def let_go(self) -> None:
         """Write down what is settled and release the spool's streams; a later append takes the own one up again."""

@@ -421,6 +421,12 @@ class SpooledBuffer(Buffer):
                     there = {entry.seq for entry in entries if entry.seq > self._read_seq}
                     self._let_go_of_copies(there & {entry.seq for entry in self._entries})
 
+    def rest(self) -> None:
+        """Bring all to the disk for the end of the process; from now on each entry goes there by itself."""
+        self.sync()
+        with contextlib.suppress(SpoolError):
+            self._store.rest()
+
     def let_go(self) -> None:
         """Write down what is settled and release the stream, for whoever starts next; a later append reopens it."""
         with contextlib.suppress(SpoolError):

@@ -137,6 +137,7 @@ class Sender:
         self._pause = Pause.NONE
         self._is_hurried = False
         self._is_leaving = False
+        self._deadline: float | None = None
         self._successor: Sender | None = None
         self._baton = threading.Lock()  # Whoever runs the loop holds it.
         self.is_running = False
@@ -145,9 +146,10 @@ class Sender:
     # What other threads ask for.
 
     def add_buffer(self, buffer: Source) -> None:
-        """Serve one more buffer; those that came first are emptied first."""
+        """Serve one more buffer, or one again that was let go of; those that came first are emptied first."""
         buffer.wake = self._wake
-        self._arriving.append(buffer)
+        if buffer not in (*tuple(self._arriving), *tuple(self._buffers)):
+            self._arriving.append(buffer)
         self._wake.set()
         if self._is_leaving:
             self._hand_over()
@@ -173,12 +175,25 @@ class Sender:
         self._wake.set()
         self._hand_over()
 
+    def finish_by(self, deadline: float) -> None:
+        """End the loop at a monotonic time and begin no request that lasts beyond it, until a later time is given."""
+        if self._successor is not None:
+            self._successor.finish_by(deadline)
+        self._deadline = deadline
+        self._transport.limit(deadline)
+        self._wake.set()
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and self._clock.monotonic() >= self._deadline
+
     def ensure_running(self) -> bool:
-        """Start the thread if none runs; False if the interpreter refuses."""
+        """Start the thread if none runs; False if the interpreter refuses, or the loop had to end by now."""
         if self._successor is not None and not self.is_running:
             return self._successor.ensure_running()
         if self.is_running:
             return True
+        if self._is_late():
+            return False
         self.is_running = True
         is_started = False
         try:
@@ -204,21 +219,23 @@ class Sender:
 
         Returns at once where another thread runs the loop: two callers may have found none running.
         """
-        if not self._baton.acquire(blocking=False):
-            return
-        self.is_running = True
-        try:
-            while not self._is_done():
-                try:
-                    self.step(None)
-                except BaseException as error:  # noqa: BLE001 - a sender that dies silently is the worst bug of all
-                    self._survive(error)
-        finally:
-            self.is_running = False
-            self._transport.close()
-            self._baton.release()
-            if self._is_leaving:
-                self._hand_over()
+        # Looked at again after the baton is free: who brought something meanwhile saw it running and started nobody.
+        while self._baton.acquire(blocking=False):
+            self.is_running = True
+            try:
+                while not self._is_done():
+                    try:
+                        self.step(self._deadline)
+                    except BaseException as error:  # noqa: BLE001 - a sender that dies silently is the worst bug of all
+                        self._survive(error)
+            finally:
+                self.is_running = False
+                self._transport.close()
+                self._baton.release()
+                if self._is_leaving:
+                    self._hand_over()
+            if self._is_done():
+                return
 
     def run_until(self, deadline: float) -> None:
         """Run in the calling thread until all is settled or the monotonic ``deadline`` has passed.
@@ -262,7 +279,7 @@ class Sender:
         self._check_key()
 
     def _is_done(self) -> bool:
-        if self._is_leaving:
+        if self._is_leaving or self._is_late():
             return True
         return not self._has_work() and all(b.is_closed for b in (*tuple(self._arriving), *self._buffers))
 

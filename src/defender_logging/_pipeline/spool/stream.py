@@ -349,6 +349,18 @@ class StreamStore:
         if problem is not None:
             raise problem
 
+    def rest(self) -> None:
+        """Let an empty stream go; from now on each ``append`` waits for the disk, since nobody may sync any more.
+
+        Raises:
+            SpoolError: as for ``close``.
+        """
+        if self._writer is not None and (self._syncer is None or self._syncer.is_on):
+            self._writer.syncs_each = True
+        with self._sync_lock, self._settler.lock, self._catalogue.lock:
+            if not self.pending_count:
+                self.close()
+
     def _remove_if_done(self, home: Home) -> SpoolError | None:
         if self.unsettled_count:
             return None

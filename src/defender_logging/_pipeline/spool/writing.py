@@ -62,7 +62,7 @@ class Writer:
         self._lock = catalogue.lock
         self._maker = maker
         self._clock = clock
-        self._syncs_each = syncs_each
+        self.syncs_each = syncs_each
         self._keeps_open = keeps_open
         self._segment_bytes = maker.quota.segment_bytes
         self._active: Segment | None = None
@@ -86,7 +86,7 @@ class Writer:
             try:
                 written = self._write(active.fd, frame)
                 if written == size:
-                    if self._syncs_each:
+                    if self.syncs_each:
                         self._fs.sync(active.fd)
                         active.synced_end = start + size
                     active.unsettled.add(seq)
@@ -130,7 +130,7 @@ class Writer:
         except SpoolError as error:
             self._rest(error)
             raise
-        if self._syncs_each:
+        if self.syncs_each:
             try:
                 self._maker.sync_names()
             except OSError as error:
@@ -143,7 +143,7 @@ class Writer:
         try:
             assert active.fd is not None
             self._fs.truncate(active.fd, active.end)
-            is_undone = self._fs.status(active.fd).st_size == active.end and not self._syncs_each
+            is_undone = self._fs.status(active.fd).st_size == active.end and not self.syncs_each
         except OSError:
             is_undone = False
         if is_undone:
