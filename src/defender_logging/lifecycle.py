@@ -1,4 +1,4 @@
-"""The one place that touches process hooks: exit, fork and the children of ``multiprocessing``.
+"""The one place that touches process hooks: exit, fork, the children of ``multiprocessing`` and of Celery.
 
 It knows every pipeline of this process that may still hold entries, and every handler. A handler registers
 its pipeline at its first record; ``close()`` leaves the pipeline here, where it goes on sending until exit;
@@ -58,6 +58,7 @@ _pipelines: set[Pipeline] = set()
 _handlers: weakref.WeakSet[_ForkAware] = weakref.WeakSet()
 _housekeeper = Housekeeper()
 _hooks_are_set = False
+_hooked_celery_signal: object = None
 _exit_deadline: float | None = None
 _exit_began = 0.0
 _told_at_exit: dict[Pipeline, int] = {}
@@ -73,6 +74,7 @@ def add_handler(handler: _ForkAware) -> None:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
         _hook_multiprocessing()
+    _hook_celery()
 
 
 def add_pipeline(pipeline: Pipeline) -> None:
@@ -126,10 +128,8 @@ def flush(pipelines: Iterable[Pipeline], timeout_seconds: float) -> bool:
     deadline = SYSTEM_CLOCK.monotonic() + timeout_seconds
     chosen = list(pipelines)
     for pipeline in chosen:
-        if (
-            _exit_deadline is not None
-        ):  # Where it ends meanwhile, entries are not sent in the process's last instant.
-            pipeline.sender.finish_by(_exit_deadline)
+        if _exit_deadline is not None:  # So that no request is under way in the last instant of the process.
+            pipeline.sender.finish_by(max(_exit_deadline, deadline))
         pipeline.sender.hurry()
     done = True
     for pipeline in chosen:
@@ -216,6 +216,7 @@ def _after_fork_in_child() -> None:
     _exit_deadline = None
     for handler in list(_handlers):
         handler.start_anew_after_fork()
+    _hook_celery()
 
 
 _FINALIZER_PRIORITY = -10
@@ -239,3 +240,21 @@ def _hook_multiprocessing() -> None:
     util.register_after_fork(_hook_multiprocessing, prepare)
     if process.parent_process() is not None:
         prepare()
+
+
+def _hook_celery() -> None:
+    """See to Celery's worker processes: they leave by ``os._exit``, with no hook but Celery's own signal.
+
+    Looked for at each handler and after each fork, and never imported: who uses Celery has imported it by then.
+    Plain processes of ``billiard`` run the finalizers of ``multiprocessing``, and need nothing.
+    """
+    global _hooked_celery_signal  # noqa: PLW0603 - see add_handler
+    signal = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+    # Once: connecting takes a lock, which in a forked child might be held by a thread that it does not have.
+    if signal is not None and signal is not _hooked_celery_signal:
+        _hooked_celery_signal = signal
+        signal.connect(_at_celery_worker_exit, weak=False)
+
+
+def _at_celery_worker_exit(**_: object) -> None:
+    _at_exit()

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import textwrap
 
 import pytest
 
@@ -191,31 +190,91 @@ def work(number):
 """
 
 
-@pytest.mark.slow
-def test_celery_prefork_delivers_with_its_own_shutdown_signal(programs, receiver, check_account):
-    """Celery's children leave by os._exit and know no exit hook; flush_all in worker_process_shutdown delivers."""
-    pytest.importorskip("celery")
-    (programs.folder / "service.py").write_text(CELERY)
-    sender = textwrap.dedent(
-        f"""
-        import service
-        for number in range({REQUESTS}):
-            service.work.delay(number)
-        """
-    )
+CELERY_WITHOUT_A_WORD = CELERY.replace("flush_all(10)", "'by itself'")
+"""The signal is only used to tell the account, and after our own receiver, which was connected before."""
+
+SENDS_TASKS = f"""
+import service
+for number in range({REQUESTS}):
+    service.work.delay(number)
+"""
+
+
+def run_celery(programs, url):
+    """Have a worker with two processes do all tasks, stop it, and return what it told."""
     worker = programs.start_command(
         [
             *(sys.executable, "-m", "celery", "--app", "service:celery", "worker", "--pool", "prefork"),
             *("--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
-        url=receiver.generic_url,
+        url=url,
     )
-    assert 0 == programs.start_command([sys.executable, "-c", sender], url=receiver.generic_url).finish().code
+    assert 0 == programs.start_command([sys.executable, "-c", SENDS_TASKS], url=url).finish().code
     for _ in range(REQUESTS):
         worker.wait_for("WORKED")
     worker.process.send_signal(signal.SIGTERM)
-    result = worker.finish()
+    return worker.finish()
 
-    assert [True] * 2 == result.values("FLUSHED"), result.stderr
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", [CELERY, CELERY_WITHOUT_A_WORD], ids=["flush_all", "nothing"])
+def test_celery_prefork_delivers_when_a_worker_process_ends(programs, receiver, check_account, source):
+    """Celery's children leave by os._exit; its shutdown signal is ours too, whatever the service does with it."""
+    pytest.importorskip("celery")
+    (programs.folder / "service.py").write_text(source)
+    result = run_celery(programs, receiver.generic_url)
+
+    assert 2 == len(result.values("FLUSHED")), result.stderr
     assert expected_texts() == sorted(entry["message"] for entry in receiver.entries)
     check_account([a for a in result.accounts if a["accepted"]], receiver, delivered=REQUESTS)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_celerys_signal_is_found_whenever_it_was_imported(programs, receiver, check_account, order):
+    """Imported before the handler is made, or after it and before the fork."""
+    pytest.importorskip("celery")
+    imports = "import celery.signals"
+    result = programs.run(
+        f"""
+        {imports if order == "before" else ""}
+        make(flush_interval_seconds=30)
+        {imports}
+        child = os.fork()
+        if not child:
+            log.info("from the child")
+            celery.signals.worker_process_shutdown.send(sender="name", pid=os.getpid(), exitcode=0)
+            tell_accounts()
+            os._exit(0)
+        os.waitpid(child, 0)
+        """,
+        url=receiver.generic_url,
+        options=(),
+    )
+
+    assert 0 == result.code, result.stderr
+    check_account(result.accounts, receiver, delivered=1)
+
+
+BILLIARD = """
+import billiard
+make(flush_interval_seconds=30)
+
+def child(number):
+    log.info("GET /%d", number)
+
+children = [billiard.Process(target=child, args=[number]) for number in range(3)]
+for process in children:
+    process.start()
+for process in children:
+    process.join()
+tell("CODES", [process.exitcode for process in children])
+"""
+
+
+def test_plain_children_of_billiard_deliver_as_those_of_multiprocessing(programs, receiver):
+    """They run the finalizers of multiprocessing, among them ours."""
+    pytest.importorskip("billiard")
+    result = programs.run(BILLIARD, url=receiver.generic_url, options=())
+
+    assert (0, [0, 0, 0]) == (result.code, result.value("CODES")), result.stderr
+    assert ["GET /0", "GET /1", "GET /2"] == sorted(entry["message"] for entry in receiver.entries)
