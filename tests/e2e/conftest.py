@@ -27,14 +27,16 @@ import defender_logging
 from defender_logging.testing import LocalReceiver
 
 PROGRAM_SECONDS = 25
-"""No program may take longer; it dumps its threads a little earlier."""
+"""No program may take longer, unless a heavy test says so; it dumps its threads a little earlier."""
 
 APP = '''
 import atexit, dataclasses, faulthandler, json, os, sys, time, warnings
 
+ENDS = time.monotonic() + float(os.environ["E2E_SECONDS"]) - 5
+
 def watch():
-    """Dump all threads and end, shortly before the test would kill the program."""
-    faulthandler.dump_traceback_later(float(os.environ["E2E_SECONDS"]) - 5, exit=True)
+    """Dump all threads and end, shortly before the test would kill the program; forks do not put that off."""
+    faulthandler.dump_traceback_later(max(0.01, ENDS - time.monotonic()), exit=True)
 
 watch()
 if hasattr(os, "register_at_fork"):
@@ -136,6 +138,7 @@ class Outcome:
 @dataclass
 class Program:
     process: subprocess.Popen
+    seconds: float = PROGRAM_SECONDS
     _lines: list = field(default_factory=list)
 
     def go_on(self):
@@ -152,7 +155,7 @@ class Program:
         raise AssertionError(f"the program ended without {kind}: {self.process.stderr.read()}")
 
     def finish(self):
-        stdout, stderr = self.process.communicate(timeout=PROGRAM_SECONDS)
+        stdout, stderr = self.process.communicate(timeout=self.seconds)
         ended = time.monotonic()
         told = []
         for line in [*self._lines, *stdout.splitlines()]:
@@ -170,7 +173,7 @@ class Programs:
         self._running = []
         # The package under test, also where it is not installed and PYTHONPATH is a relative path.
         source = Path(defender_logging.__file__).parents[1]
-        self.environment = {"PYTHONPATH": str(source), "E2E_SECONDS": str(PROGRAM_SECONDS)}
+        self.environment = {"PYTHONPATH": str(source)}
         (folder / "app.py").write_text(APP)
 
     def start(self, source, *, url="", options=("-W", "error"), **environment):
@@ -180,11 +183,17 @@ class Programs:
             path.write_text(text)
         return self.start_command([sys.executable, *options, str(path)], url=url, **environment)
 
-    def start_command(self, command, *, url="", pass_fds=(), **environment):
+    def start_command(self, command, *, url="", pass_fds=(), seconds=PROGRAM_SECONDS, **environment):
         process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env={**os.environ, **self.environment, "E2E_URL": url, **environment},
+            env={
+                **os.environ,
+                **self.environment,
+                "E2E_SECONDS": str(seconds),
+                "E2E_URL": url,
+                **environment,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -193,11 +202,11 @@ class Programs:
             pass_fds=pass_fds,
         )
         # Its children keep the pipes open: when they hang, only the end of all of them ends the test.
-        guard = threading.Timer(PROGRAM_SECONDS, self._kill, [process])
+        guard = threading.Timer(seconds, self._kill, [process])
         guard.daemon = True
         guard.start()
         self._running.append((process, guard))
-        return Program(process)
+        return Program(process, seconds)
 
     def run(self, source, **options):
         return self.start(source, **options).finish()
