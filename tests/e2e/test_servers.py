@@ -278,3 +278,37 @@ def test_plain_children_of_billiard_deliver_as_those_of_multiprocessing(programs
 
     assert (0, [0, 0, 0]) == (result.code, result.value("CODES")), result.stderr
     assert ["GET /0", "GET /1", "GET /2"] == sorted(entry["message"] for entry in receiver.entries)
+
+
+@pytest.mark.slow
+def test_what_killed_celery_children_logged_is_in_the_spool(programs, receiver):
+    """SIGKILL to the worker and all of its children with the receiver down: the next start of the service delivers."""
+    pytest.importorskip("celery")
+    receiver.refuse()
+    service = CELERY.replace("make(flush_interval_seconds=30)", 'make(spool_dir="spool")')
+    (programs.folder / "service.py").write_text(service)
+    sender = f"import service\nfor number in range({REQUESTS}): service.work.delay(number)"
+    worker = programs.start_command(
+        [
+            *(sys.executable, "-m", "celery", "--app", "service:celery", "worker", "--pool", "prefork"),
+            *("--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ],
+        url=receiver.generic_url,
+    )
+    assert 0 == programs.start_command([sys.executable, "-c", sender], url=receiver.generic_url).finish().code
+    for _ in range(REQUESTS):
+        worker.wait_for("WORKED")
+    os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.finish()
+    receiver.listen()
+    last = programs.run(
+        f"""
+        handler = make(spool_dir="spool")
+        handler.start()
+        tell("DELIVERED", wait_until(lambda: handler.stats().delivered == {REQUESTS}))
+        """,
+        url=receiver.generic_url,
+    )
+
+    assert (0, "", True) == (last.code, last.stderr, last.value("DELIVERED"))
+    assert expected_texts() == sorted(entry["message"] for entry in receiver.entries)

@@ -211,3 +211,64 @@ if __name__ == "__main__":
 
     assert (0, "", True) == (result.code, result.stderr, result.value("DELIVERED"))
     assert_whole_streams(receiver, 4)
+
+
+def test_a_daemon_that_forks_twice_has_a_stream_of_its_own(programs, receiver, check_account):
+    """Parent and grandchild deliver what they logged; the child between them has nothing to lock or to send."""
+    result = programs.run(
+        """
+        make(spool_dir="spool")
+        log.info("before")
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            log.info("daemon")
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        """,
+        url=receiver.generic_url,
+    )
+
+    assert (0, "") == (result.code, result.stderr)
+    check_account(result.accounts, receiver, delivered=2)
+    assert_whole_streams(receiver, 2)
+
+
+STARTERS = {
+    "subprocess": "subprocess.Popen([sys.executable, '-c', SLEEPS])",
+    "subprocess that keeps descriptors": "subprocess.Popen([sys.executable, '-c', SLEEPS], close_fds=False)",
+    "posix_spawn": "os.posix_spawn(sys.executable, [sys.executable, '-c', SLEEPS], os.environ)",
+}
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_a_program_that_was_started_holds_nothing_of_the_spool(programs, receiver, starter):
+    """It outlives its killed parent, whose stream is an orphan all the same."""
+    receiver.refuse()
+    parent = programs.start(
+        f"""
+        import subprocess
+        SLEEPS = "import time; print('STARTED 1', flush=True); time.sleep(60)"
+        make(spool_dir="spool")
+        for number in range(10):
+            log.info("parent")
+        {STARTERS[starter]}
+        tell("WAITS", 1)
+        wait_for_test()
+        """,
+        url=receiver.generic_url,
+    )
+    parent.wait_for("STARTED")
+    parent.process.kill()
+    parent.process.wait()
+    receiver.listen()
+    last = programs.run(
+        SHARED + 'handler = make(spool_dir="spool")\nlog.info("anew")\ndrain(handler)',
+        url=receiver.generic_url,
+    )
+
+    assert (0, "", True) == (last.code, last.stderr, last.value("DRAINED"))
+    assert 11 == receiver.entry_count
+    assert_whole_streams(receiver, 2)
