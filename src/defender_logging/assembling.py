@@ -7,7 +7,7 @@ follow copy it and fill in what differs, which is the way of nearly every record
 
 from __future__ import annotations
 
-import datetime as dt
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +25,6 @@ from defender_logging.typed_fields import WordReader, Words, write_text
 from defender_logging.vocabulary import Vocabulary
 
 __all__ = ["Assembler"]
-
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - only seconds are added to it, and the text ends in Z
 
 _MAX_REMEMBERED = 4096
 _MAX_TEMPLATES = 1024
@@ -183,7 +181,12 @@ class Assembler:
         second = microseconds // 1_000_000
         known, text = self._second
         if second != known:
-            text = (_EPOCH + dt.timedelta(seconds=second)).isoformat()
+            # Not by datetime: from Python 3.13 on it crashes the process in a destructor at interpreter shutdown.
+            # Source: github.com/python/cpython/issues/132413 (2026-11-26), and measured on 3.13.0.
+            year, *rest = time.gmtime(second)[:6]
+            if not 1 <= year <= 9999:  # noqa: PLR2004 - the years that RFC 3339 knows
+                raise OverflowError(f"the year {year} has no RFC 3339 form; look at the clock of this machine")
+            text = "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}".format(year, *rest)
             self._second = (second, text)  # In one assignment, so that other threads see a pair that fits.
         return f"{text}.{microseconds % 1_000_000:06d}Z", microseconds
 

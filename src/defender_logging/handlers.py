@@ -115,7 +115,7 @@ class ForwardingHandler(logging.Handler):
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._is_closed = False
         self._filtered = itertools.count()
-        _import_ahead(self._settings.compression)
+        self._transport_module = _import_ahead(self._settings.compression)
         lifecycle.add_handler(self)
 
     def _make_destination(self) -> Destination:
@@ -288,7 +288,7 @@ class ForwardingHandler(logging.Handler):
 
     def _make_transport(self) -> Transport:
         chosen = self._settings
-        module = _transport_module()
+        module = self._transport_module
         transport: Transport = module.HttpTransport(
             module.Peer(
                 url=chosen.url,
@@ -379,17 +379,13 @@ class ForwardingHandler(logging.Handler):
         return pipeline.stats(filtered=filtered)
 
 
-def _import_ahead(compression: str) -> None:
-    """Import what sending needs, urllib3 above all, when a handler is made.
+def _import_ahead(compression: str) -> Any:
+    """Import what sending needs, urllib3 above all, when a handler is made; returns the transport's module.
 
-    Not with the package, for start-up time; and neither at the first record nor in a worker, because an import
-    that is half done in another thread at a fork never ends in the child.
+    Not with the package, for start-up time; and neither at the first record nor in a worker: an import that is half
+    done in another thread at a fork never ends in the child, and at interpreter shutdown nothing can be imported.
     """
-    _transport_module()
     compressor(compression)
-
-
-def _transport_module() -> Any:
     return importlib.import_module("defender_logging._pipeline.transport")
 
 

@@ -185,27 +185,6 @@ def test_delivers_the_first_record_of_a_process_from_a_single_exit_hook(
     check_account(result.accounts, receiver, delivered=1)
 
 
-def test_a_destructor_that_logs_at_interpreter_shutdown_makes_no_noise(programs, receiver, check_account):
-    """After logging.shutdown a record is counted as dropped; nothing is raised or written."""
-    result = programs.run(
-        """
-        class Speaker:
-            def __init__(self, handler):
-                self.handler, self.log, self.tell = handler, log, tell
-            def __del__(self):
-                self.log.info("from a destructor")
-                self.tell("AFTER", dict(self.handler.stats().dropped_by_reason))
-        speaker = Speaker(make())
-        log.info("ordinary")
-        """,
-        url=receiver.generic_url,
-    )
-
-    assert (0, "") == (result.code, result.stderr)
-    assert {"closed": 1} == result.value("AFTER")
-    check_account(result.accounts, receiver, delivered=1)
-
-
 def test_a_lock_that_a_dead_thread_holds_hangs_no_destructor(programs, receiver, check_account):
     """A daemon thread may die with the buffer's lock; records made afterwards are counted all the same."""
     result = programs.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import logging.handlers
 import queue
@@ -132,39 +131,6 @@ def test_delivers_behind_a_queue_handler_of_dict_config(programs, receiver, chec
 
     assert (0, "") == (result.code, result.stderr)
     check_account(result.accounts, receiver, delivered=10)
-
-
-@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
-def test_a_full_queue_never_blocks_an_event_loop(attached, overflow):
-    """With the receiver down and the queue full, a log call on the loop costs as much as any other."""
-    with LocalReceiver() as receiver:
-        receiver.black_hole()
-        handler = ApiKeyHandler(url=receiver.generic_url, max_queue_bytes=20_000, overflow=overflow, **FAST)
-        log = attached(handler)
-
-        async def application():
-            slowest = 0.0
-            for number in range(2000):
-                began = time.perf_counter()
-                log.info("record %d", number)
-                slowest = max(slowest, time.perf_counter() - began)
-                if number % 50 == 0:
-                    await asyncio.sleep(0)
-            return slowest
-
-        slowest = asyncio.run(application())
-        stats = handler.stats()
-        assert stats.dropped > 0
-        assert 2000 == stats.accepted == stats.dropped + stats.pending
-        receiver.restore()
-        assert handler.flush(20)
-        assert handler.flush(20)  # The trail tells of the drops once there is room, so after the first flush.
-        stats = handler.stats()
-
-        assert slowest < 0.5
-        assert stats.accepted == stats.delivered + stats.dropped
-        assert stats.delivered == receiver.entry_count
-        assert {} == receiver.duplicates()
 
 
 def test_a_full_queue_blocks_for_the_stated_time_at_most(attached):

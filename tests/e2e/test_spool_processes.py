@@ -42,47 +42,6 @@ def assert_whole_streams(receiver, count):
         assert list(range(1, len(found) + 1)) == found
 
 
-def test_two_processes_that_start_at_once_deliver_each_of_ten_orphans_once(programs, receiver):
-    """Ten streams of dead processes, two processes that look at the same moment: every stream goes to one of them."""
-    receiver.refuse()
-    dead = programs.run(
-        SHARED
-        + """
-handler = make(spool_dir="spool")
-for _ in range(10):
-    os.waitpid(in_child(lambda: [log.info("orphan") for _ in range(20)]), 0)
-tell("STREAMS", len(streams()))
-""",
-        url=receiver.generic_url,
-    )
-    assert (0, "", 10) == (dead.code, dead.stderr, dead.value("STREAMS"))
-    receiver.listen()
-    source = (
-        SHARED
-        + """
-wait_for_test()
-handler = make(spool_dir="spool")
-log.info("living")
-drain(handler)
-tell("ALONE", True)
-wait_for_test()
-"""
-    )
-    living = [programs.start(source, url=receiver.generic_url) for _ in range(2)]
-    for program in living:
-        program.go_on()
-    for program in living:
-        program.wait_for("ALONE")
-    for program in living:
-        program.go_on()
-    results = [program.finish() for program in living]
-
-    assert [(0, "")] * 2 == [(result.code, result.stderr) for result in results]
-    assert 202 == receiver.entry_count
-    assert_whole_streams(receiver, 12)
-    assert 202 == sum(account["accepted"] for result in results for account in result.accounts)
-
-
 def test_a_fork_with_entries_pending_leaves_them_and_the_lock_to_the_parent(programs, receiver):
     """The child has a stream of its own; when it dies its entries are adopted, and the parent's never are."""
     receiver.refuse()
@@ -170,47 +129,6 @@ def test_forking_while_eight_threads_log_to_a_spool(programs, receiver, forks):
     assert forks + 1 == len(seqs)
     for found in seqs.values():
         assert set(range(1, len(found) + 1)) == found
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_of_multiprocessing_have_streams_of_their_own(programs, receiver, method):
-    """Whatever they could not send at their end, the parent adopts."""
-    receiver.refuse()
-    program = programs.start(
-        SHARED
-        + f"""
-import multiprocessing
-
-def work(number):
-    handler = HANDLERS[0] if HANDLERS else make(spool_dir="spool", shutdown_timeout_seconds=0.1)
-    for _ in range(10):
-        log.info("child %d", number)
-
-if __name__ == "__main__":
-    handler = make(spool_dir="spool", shutdown_timeout_seconds=10 if "{method}" == "spawn" else 0.1)
-    log.info("parent")
-    context = multiprocessing.get_context("{method}")
-    children = [context.Process(target=work, args=[n]) for n in range(3)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    tell("CODES", [child.exitcode for child in children])
-    tell("STREAMS", len(streams()))
-    wait_for_test()
-    lifecycle._housekeeper._next_search = 0
-    tell("DELIVERED", wait_until(lambda: handler.stats().delivered == 31))
-""",
-        url=receiver.generic_url,
-    )
-    assert [0, 0, 0] == program.wait_for("CODES")
-    assert 4 == program.wait_for("STREAMS")
-    receiver.listen()
-    program.go_on()
-    result = program.finish()
-
-    assert (0, "", True) == (result.code, result.stderr, result.value("DELIVERED"))
-    assert_whole_streams(receiver, 4)
 
 
 def test_a_daemon_that_forks_twice_has_a_stream_of_its_own(programs, receiver, check_account):

@@ -22,6 +22,7 @@ import itertools
 import json
 import logging
 import sys
+import textwrap
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
@@ -295,3 +296,81 @@ def connect(attached):
         return handler, attached(handler)
 
     return make
+
+
+TICKETS = '''
+from defender_logging import lifecycle
+
+REPORT = os.open("report", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def log_ticket(writer, number):
+    """Log one record, and report its ticket once the call has returned."""
+    ticket = f"{os.getpid()}.{writer}-{number}"
+    log.info("record " + ticket, extra={"ticket": ticket, "padding": ticket * 10})
+    os.write(REPORT, (ticket + "\\n").encode())
+
+def log_tickets(writer, count):
+    for number in range(count):
+        log_ticket(writer, number)
+
+def streams():
+    return [name for name in os.listdir("spool") if not name.startswith((".", "salt"))]
+
+def in_child(task):
+    """Fork; the child does its task and leaves by os._exit."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        task()
+        tell_accounts()
+    finally:
+        os._exit(0)
+'''
+
+
+class TicketPrograms:
+    """Programs that log tickets in processes of their own: ``log_ticket(writer, number)``, ``log_tickets``."""
+
+    def __init__(self, programs, oracle, receiver):
+        self.folder = programs.folder
+        self._programs, self._oracle, self._receiver = programs, oracle, receiver
+
+    def start(self, source, **options):
+        """Start one that logs to the receiver of the test."""
+        return self._programs.start(
+            TICKETS + textwrap.dedent(source), **{"url": self._receiver.generic_url, **options}
+        )
+
+    def run(self, source, **options):
+        """Start one and wait for its end."""
+        return self.start(source, **options).finish()
+
+    def note(self):
+        """Tell the oracle all that was reported since the last time, and return those tickets in order."""
+        lines = (self.folder / "report").read_text().splitlines(keepends=True)
+        tickets = [line.strip() for line in lines if line.endswith("\n")]
+        new = [ticket for ticket in tickets if ticket not in self._oracle.issued]
+        for ticket in new:
+            self._oracle.note(
+                ticket, ticket.rpartition("-")[0], message=f"record {ticket}", padding=ticket * 10
+            )
+        return new
+
+    def start_anew(self, settings=""):
+        """Have the next process of the same handler deliver what the last ones left; returns its account."""
+        result = self.run(
+            f"""
+            handler = make(spool_dir="spool", {settings})
+            handler.start()
+            tell("DRAINED", wait_until(lambda: not streams() and not handler.stats().pending) and handler.flush(5))
+            """
+        )
+        assert (0, "", True) == (result.code, result.stderr, result.value("DRAINED"))
+        return result.accounts
+
+
+@pytest.fixture
+def tickets(programs, oracle, receiver):
+    """Programs whose records the oracle can know."""
+    return TicketPrograms(programs, oracle, receiver)
