@@ -185,7 +185,9 @@ class Assembler:
             # Source: github.com/python/cpython/issues/132413 (2026-11-26), and measured on 3.13.0.
             year, *rest = time.gmtime(second)[:6]
             if not 1 <= year <= 9999:  # noqa: PLR2004 - the years that RFC 3339 knows
-                raise OverflowError(f"the year {year} has no RFC 3339 form; look at the clock of this machine")
+                raise OverflowError(
+                    f"the year {year} has no RFC 3339 form; look at the clock of this machine"
+                )
             text = "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}".format(year, *rest)
             self._second = (second, text)  # In one assignment, so that other threads see a pair that fits.
         return f"{text}.{microseconds % 1_000_000:06d}Z", microseconds
