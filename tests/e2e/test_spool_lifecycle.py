@@ -324,7 +324,7 @@ def test_a_damaged_orphan_gives_all_that_is_whole(programs, receiver, damage):
         name = "meta.json" if damage.startswith("meta") else "cursor.json"
         (path / name).write_bytes(b"" if damage.endswith("empty") else b"\x00garbage")
     second = programs.run(
-        DRAINS + 'handler = make(spool_dir="spool")\nlog.info("second")\ndrain(handler)',
+        DRAINS + 'handler = make(spool_dir="spool")\nlog.info("second")\ndrain(handler, left=2)',
         url=receiver.generic_url,
     )
 
