@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.reports import Reports
@@ -422,3 +423,28 @@ def test_compresses_unless_told_not_to():
     assert ("gzip", b"\x1f\x8b") == (first.headers["Content-Encoding"], first.body[:2])
     assert "Content-Encoding" not in second.headers
     assert b"[" == second.body[:1]
+
+
+def test_a_thread_that_ends_before_its_start_returns_leaves_no_trace(monkeypatch):
+    """A closed handler's thread has little to do; what comes afterwards gets a thread of its own."""
+
+    def start_and_see_it_end(_, run):
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        return thread
+
+    monkeypatch.setattr(threads, "start", start_and_see_it_end)
+    rig = Rig(flush_interval_seconds=0.0)
+    rig.log(1)
+    rig.buffer._is_closed = True
+
+    assert rig.sender.ensure_running()
+    assert not rig.sender.is_running
+    assert [[1]] == rig.sent()
+    rig.buffer._is_closed = False
+    rig.log(1)
+    rig.buffer._is_closed = True
+    assert rig.sender.ensure_running()
+    assert [[1], [2]] == rig.sent()

@@ -200,7 +200,9 @@ class Sender:
             is_started = threads.start(self._name, self.run) is not None
         finally:
             # After an interrupt too. If that thread lives all the same, it has the baton and the next one none.
-            self.is_running = is_started
+            # Never set to True here: a thread with little to do may have ended by now.
+            if not is_started:
+                self.is_running = False
         return is_started
 
     @property
@@ -235,6 +237,7 @@ class Sender:
                 if self._is_leaving:
                     self._hand_over()
             if self._is_done():
+                self.is_running = False  # Another one may have been started, and found the baton taken.
                 return
 
     def run_until(self, deadline: float) -> None:
