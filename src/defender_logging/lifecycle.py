@@ -181,6 +181,7 @@ def _at_exit() -> None:
         _exit_deadline = _exit_began + max((p.shutdown_timeout_seconds for p in pipelines), default=0.0)
     for pipeline in pipelines:
         pipeline.reports.emit()
+    _housekeeper.end_search(_exit_deadline)
     flush(pipelines, exit_seconds_left())
     for pipeline in pipelines:
         pipeline.rest()  # First: it may bring to the disk what was in memory only.

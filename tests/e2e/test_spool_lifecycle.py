@@ -148,6 +148,18 @@ def test_what_is_logged_after_the_end_is_spooled_and_delivered_by_the_next_start
     assert {} == receiver.duplicates()
 
 
+def test_the_shortest_program_delivers_what_an_earlier_one_left(programs, receiver):
+    """A script that logs once and ends sends the rest of the one before, without waiting for anything by itself."""
+    make_orphan(programs, receiver)
+    for number in range(3):
+        result = programs.run(
+            f"make(spool_dir='spool')\nlog.info('short {number}')", url=receiver.generic_url
+        )
+        assert (0, "") == (result.code, result.stderr)
+        assert {} == receiver.duplicates()
+        assert 51 + number == receiver.entry_count
+
+
 class Gate(threading.Event):
     """An event that tells when somebody waits for it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from defender_logging._pipeline.housekeeper import ORPHAN_INTERVAL_SECONDS, Housekeeper
 from defender_logging._pipeline.reports import Reports
@@ -14,7 +15,8 @@ class Patient:
 
     label = "patient"
 
-    def __init__(self, fault=None):
+    def __init__(self, fault=None, segments=0, before_each_segment=lambda: None):
+        self.segments, self.before_each_segment = segments, before_each_segment
         self.reports = Reports()
         self.syncs = self.searches = 0
         self.synced = threading.Event()
@@ -26,8 +28,11 @@ class Patient:
         if self._fault:
             raise self._fault
 
-    def adopt_orphans(self):
+    def adopt_orphans(self, between):
         self.searches += 1
+        for _ in range(self.segments):
+            self.before_each_segment()
+            between()
 
 
 def make_idle(clock, *patients):
@@ -58,6 +63,68 @@ def test_a_spool_that_fails_does_not_keep_others_from_their_turn():
     assert (1, 1) == (well.syncs, well.searches)
     assert ill.reports
     assert not well.reports
+
+
+def test_a_long_search_delays_no_sync():
+    """Between two segments of an orphan, every spool that is due gets its turn."""
+    clock = FakeClock()
+    reader = Patient(segments=10, before_each_segment=lambda: clock.advance(0.2))
+    other = Patient()
+    make_idle(clock, reader, other).step()
+
+    # At the start, and every third segment.
+    assert (4, 4) == (reader.syncs, other.syncs)
+
+
+def test_an_exit_waits_for_the_first_search():
+    """So the shortest program sends what an earlier one left; bounded, whatever the disk does."""
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def read():
+        is_reading.set()
+        assert may_go_on.wait(10)
+
+    patient = Patient(segments=1, before_each_segment=read)
+    housekeeper = Housekeeper()
+    housekeeper.watch(patient)
+    assert is_reading.wait(10)
+    opener = threading.Timer(0.05, may_go_on.set)
+    opener.start()
+    housekeeper.end_search(time.monotonic() + 20)
+
+    assert may_go_on.is_set()
+    assert (1, 1) == (patient.searches, housekeeper._searches_done)
+    housekeeper.forget(patient)
+    opener.join()
+
+
+def test_an_exit_waits_no_longer_than_it_may():
+    """Whatever the disk does."""
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def read():
+        is_reading.set()
+        assert may_go_on.wait(10)
+
+    patient = Patient(segments=1, before_each_segment=read)
+    housekeeper = Housekeeper()
+    housekeeper.watch(patient)
+    assert is_reading.wait(10)
+    housekeeper.end_search(time.monotonic() + 0.01)
+
+    assert 0 == housekeeper._searches_done
+    may_go_on.set()
+    housekeeper.forget(patient)
+
+
+def test_begins_no_search_once_the_exit_has_waited():
+    """What is adopted at the last moment would only be given back."""
+    clock, patient = FakeClock(), Patient()
+    housekeeper = make_idle(clock, patient)
+    housekeeper.end_search(clock.monotonic())
+    housekeeper.step()
+
+    assert (1, 0) == (patient.syncs, patient.searches)
 
 
 def own_threads():

@@ -31,6 +31,18 @@ def test_holds_exactly_the_numbers_added(numbers):
     assert all(left[1] + 1 < right[0] for left, right in pairwise(pairs))
 
 
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9))))
+def test_adds_whole_ranges_as_it_adds_their_numbers(given_ranges):
+    """However they overlap or touch."""
+    whole, single = Ranges(), Ranges()
+    for first, count in given_ranges:
+        whole.add_range(first, first + count)
+        for number in range(first, first + count + 1):
+            single.add(number)
+
+    assert list(single) == list(whole)
+
+
 def test_takes_the_lowest_and_keeps_the_rest():
     """What one entry cannot tell stays for the next."""
     ranges = Ranges()

@@ -155,13 +155,16 @@ class Pipeline:
             for adopted in self._adopted:
                 adopted.look_again()
 
-    def adopt_orphans(self) -> None:
-        """Serve the streams of dead processes of the same identity. For the housekeeper: reads them whole."""
+    def adopt_orphans(self, between: Callable[[], None]) -> None:
+        """Serve the streams of dead processes of the same identity. For the housekeeper.
+
+        Reads them whole, at the speed of the disk; calls ``between`` after each few megabytes.
+        """
         if self._spool is None or not isinstance(self.buffer, SpooledBuffer) or self.buffer.is_closed:
             return
         self._adopted = [adopted for adopted in self._adopted if not adopted.is_finished]
         try:
-            stores, problems = self._spool.directory.adopt_orphans(self._spool.identity)
+            stores, problems = self._spool.directory.adopt_orphans(self._spool.identity, between)
         except SpoolError as error:
             stores, problems = [], [str(error)]
         for store in stores:

@@ -71,6 +71,18 @@ class Ranges:
         else:
             pairs.insert(at, [number, number])
 
+    def add_range(self, first: int, last: int) -> None:
+        """Add all numbers from ``first`` to ``last``."""
+        pairs = self._pairs
+        self.remove(first, last)
+        at = bisect_left(pairs, [first])
+        if at < len(pairs) and pairs[at][0] == last + 1:
+            last = pairs.pop(at)[1]
+        if at > 0 and pairs[at - 1][1] == first - 1:
+            pairs[at - 1][1] = last
+        else:
+            pairs.insert(at, [first, last])
+
     def remove(self, first: int, last: int) -> list[tuple[int, int]]:
         """Take out all numbers from ``first`` to ``last``; returns those that were in, as pairs."""
         if first > last:

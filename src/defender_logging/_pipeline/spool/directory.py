@@ -11,6 +11,7 @@ Guaranteed
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from defender_logging._pipeline.spool.dead_letters import DeadLetters
@@ -103,11 +104,17 @@ class SpoolDirectory:
             clock=self._clock,
         )
 
-    def adopt_orphans(self, identity: Identity) -> tuple[list[StreamStore], list[str]]:
+    def adopt_orphans(
+        self, identity: Identity, between: Callable[[], None] = lambda: None
+    ) -> tuple[list[StreamStore], list[str]]:
         """Take over the streams of dead processes whose handler was the same.
 
-        Reads them whole, to count what is in them: seconds for a gigabyte. The caller closes each when it is done
-        with it; what is not settled by then is an orphan again.
+        Reads them whole, a segment at a time, to count what is in them: as fast as the disk. The caller closes each
+        when it is done with it; what is not settled by then is an orphan again.
+
+        Args:
+            identity: of the handler.
+            between: called after each segment, for who has other things to do meanwhile.
 
         Returns:
             The streams, and sentences about those that cannot be used.
@@ -126,7 +133,7 @@ class SpoolDirectory:
         except OSError as error:
             raise spool_error(f"looking for orphans in '{self.path}'", error) from error
         for path in self.stream_paths():
-            store, problem = self._adopt(path, digest)
+            store, problem = self._adopt(path, digest, between)
             adopted += [store] if store else []
             problems += [problem] if problem else []
         return adopted, problems
@@ -140,12 +147,14 @@ class SpoolDirectory:
         Raises:
             SpoolError: it cannot be read, or is of another version.
         """
-        store, problem = self._adopt(self.path_of(stream), None)
+        store, problem = self._adopt(self.path_of(stream), None, lambda: None)
         if problem:
             raise SpoolError(problem)
         return store
 
-    def _adopt(self, path: Path, digest: str | None) -> tuple[StreamStore | None, str | None]:
+    def _adopt(
+        self, path: Path, digest: str | None, between: Callable[[], None]
+    ) -> tuple[StreamStore | None, str | None]:
         """Adopt the orphan in ``path``; with a ``digest`` only if that is its identity.
 
         Returns:
@@ -163,7 +172,11 @@ class SpoolDirectory:
             if problem or (digest and found.identity not in {digest, None}):
                 return None, problem
             store = StreamStore.adopt(
-                self._fs, home, max_dead_letter_bytes=self._max_dead_letter_bytes, clock=self._clock
+                self._fs,
+                home,
+                max_dead_letter_bytes=self._max_dead_letter_bytes,
+                between=between,
+                clock=self._clock,
             )
         except OSError as error:
             return None, str(spool_error(f"adopting '{path}'", error))

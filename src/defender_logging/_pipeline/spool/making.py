@@ -162,7 +162,7 @@ class SegmentMaker:
                 f"the stream {self._stream} in '{self._root}' belongs to another process by now; "
                 "new entries need a stream of their own"
             )
-        self._catalogue.replace(survey(self._fs, home.path).segments)
+        self._catalogue.replace(survey(self._fs, home.path, is_quick=True).segments)
         return home
 
     def sync_names(self) -> None:

@@ -110,14 +110,29 @@ class StreamStore:
 
     @classmethod
     def adopt(
-        cls, fs: FileSystem, home: Home, *, max_dead_letter_bytes: int, clock: Clock = SYSTEM_CLOCK
+        cls,
+        fs: FileSystem,
+        home: Home,
+        *,
+        max_dead_letter_bytes: int,
+        between: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> StreamStore:
-        """Return the store of an orphan whose directory this process has taken, with its damage set aside.
+        """Return the store of an orphan whose directory this process has taken.
+
+        Its damage is set aside, now where it shows already, or when it is read.
+
+        Args:
+            fs: the file system.
+            home: of the stream.
+            max_dead_letter_bytes: bound of its dead letters.
+            between: called after each segment.
+            clock: time.
 
         Raises:
             OSError: it cannot be read.
         """
-        found = survey(fs, home.path)
+        found = survey(fs, home.path, is_quick=True, between=between)
         catalogue = Catalogue(found.segments, found.last_seq)
         store = cls(
             fs,
