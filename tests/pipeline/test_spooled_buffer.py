@@ -421,6 +421,19 @@ class TestFailingDisk:
         assert list(range(100, 110)) == [json.loads(entry.line)["n"] for entry in taken]
         assert (0, []) == (rig.stats().pending, rig.rest())
 
+    def test_a_full_memory_beside_a_failing_disk_costs_a_caller_no_search(self, make):
+        """Copies of what is on the disk are looked for once, not with each of the many calls of a long outage."""
+        rig = make(max_queue_bytes=3000)
+        rig.log(*range(10))
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(10, 60))
+        looked = []
+        rig.buffer._let_go_of_copies = looked.append
+        rig.log(*range(60, 100))
+
+        assert [] == looked
+        assert rig.stats().dropped > 40
+
     def test_copies_of_what_is_on_the_disk_make_room_for_what_is_not(self, make):
         """The whole of ``max_queue_bytes`` is there for entries that the disk refuses, and nothing else is dropped."""
         rig = make(max_queue_bytes=3000, overflow=Overflow.DROP_OLDEST)

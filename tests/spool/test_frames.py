@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defender_logging._pipeline.entry import Entry
-from defender_logging._pipeline.spool.frames import HEADER_BYTES, encode_frame, pieces
+from defender_logging._pipeline.spool.frames import (
+    HEADER_BYTES,
+    bounds_of_gapless,
+    encode_frame,
+    gapless,
+    pieces,
+)
 
 ENTRIES = [Entry(seq, b'{"seq":%d,"text":"J*%b"}' % (seq, b"y" * seq)) for seq in (1, 2, 3, 10, 11)]
 DATA = b"".join(encode_frame(*entry) for entry in ENTRIES)
@@ -106,3 +112,40 @@ def test_no_bytes_break_the_search(noise, at):
 
     assert len(data) == sum(piece.end - piece.start for piece in found)
     assert set(entries_in(data)) <= set(ENTRIES)
+
+
+GAPLESS = [Entry(seq, b'{"seq":%d,"text":"J*%b"}' % (seq, b"y" * seq)) for seq in range(5, 9)]
+GAPLESS_DATA = b"".join(encode_frame(*entry) for entry in GAPLESS)
+
+
+@pytest.mark.parametrize("offset", range(len(GAPLESS_DATA)))
+def test_the_quick_way_gives_what_the_careful_one_gives_up_to_the_first_damage(offset):
+    """With any byte changed in any bit, its entries are whole, in order, and end where they say."""
+    for bit in range(8):
+        data = bytearray(GAPLESS_DATA)
+        data[offset] ^= 1 << bit
+        data = bytes(data)
+        found = list(gapless(data, 0, 5, 8))
+        careful = [(piece.entry, piece.end) for piece in pieces(data)]
+        hit = next((at for at, (entry, _) in enumerate(careful) if entry is None), len(careful))
+
+        assert careful[:hit] == found
+
+
+def test_the_quick_way_ends_at_a_gap_and_at_the_last_number():
+    """What does not follow is left for the careful way."""
+    assert [1, 2, 3] == [entry.seq for entry, _ in gapless(DATA, 0, 1, 100)]
+    assert [1, 2] == [entry.seq for entry, _ in gapless(DATA, 0, 1, 2)]
+    assert [] == list(gapless(DATA, 0, 2, 100))
+
+
+def test_the_numbers_of_a_gapless_stretch_are_known_from_its_ends():
+    """Not so where there is a gap, where it is cut, or where a newline is damaged."""
+    broken = GAPLESS_DATA.replace(b"\n", b"\x0b", 1)
+
+    assert (5, 8) == bounds_of_gapless(GAPLESS_DATA, 0)
+    assert (6, 8) == bounds_of_gapless(GAPLESS_DATA, GAPLESS_DATA.index(b"\n") + 1)
+    assert (5, 5) == bounds_of_gapless(encode_frame(*GAPLESS[0]), 0)
+    assert [None] * 5 == [
+        bounds_of_gapless(data, 0) for data in (DATA, GAPLESS_DATA[:-1], broken, b"", b"\n")
+    ]

@@ -51,6 +51,10 @@ class Ranges:
             return number
         return pairs[at][0] if at < len(pairs) else None
 
+    def end_of_run(self, number: int) -> int:
+        """Return the last of the numbers in the set that follow each other from ``number`` on, which is in it."""
+        return self._pairs[bisect_left(self._pairs, [number + 1]) - 1][1]
+
     def add(self, number: int) -> None:
         """Add one number; nothing happens if it is in already. Constant time for rising numbers."""
         pairs = self._pairs

@@ -63,9 +63,11 @@ class SpooledBuffer(Buffer):
         self._describe: Callable[[str, Sequence[Sequence[int]], int], Draft] = others.pop("describe_drops")
         super().__init__(stream, bounds, describe_drops=self._describe_and_remember, **others)
         self._store = store
+        self._append_to_store = store.append
         self._is_disk_ahead = False
         self._read_seq = 0
-        self._is_full = False
+        self._is_failing = self._is_full = False
+        self._has_copies = True
         self._unwritten: dict[
             StreamStore, int
         ] = {}  # Whose cursor does not say yet what is settled, since when.
@@ -81,23 +83,55 @@ class SpooledBuffer(Buffer):
         self._adopted_pending = 0
 
     def _number(self, draft: Draft, *, is_own: bool = False) -> None:
+        # In one piece, since this is what a log call waits for.
         seq = self._last_seq + 1
         line = self._line(draft)
-        if self._write(seq, line):
-            self._place(seq, line)
-            self._last_seq = seq
-            if is_own:
-                self._note_own(seq)
-            self._wake_sender(len(line))
-        elif self._is_full and not is_own:
+        try:
+            self._append_to_store(seq, line)
+        except SpoolError as error:
+            self._number_without_disk(draft, error, is_own=is_own)
+            return
+        if not self._is_disk_ahead:
+            size = len(line)
+            waiting = self._waiting_bytes + size
+            bounds = self._bounds
+            if waiting + self._flight_bytes > bounds.max_queue_bytes:
+                self._read_seq = seq - 1
+                self._is_disk_ahead = True
+                self.wake.set()
+            else:
+                self._entries.append(Entry(seq, line))
+                self._waiting_bytes = waiting
+                count = len(self._entries)
+                if count in (1, bounds.wake_entries) or waiting - size < bounds.wake_bytes <= waiting:
+                    self.wake.set()
+        self._last_seq = seq
+        if is_own:
+            self._note_own(seq)
+        if self._is_failing:
+            self._is_failing = self._is_full = False
+            self._troubles.end("write", f"the spool takes entries again, from seq {seq} on")
+
+    def _number_without_disk(self, draft: Draft, error: SpoolError, *, is_own: bool) -> None:
+        """Make room on the disk by the overflow policy, drop, or go on in memory."""
+        seq = self._last_seq + 1
+        self._is_failing, self._is_full = True, error.is_full
+        if error.is_full:  # Told with the first drop.
+            self._account.last_error = str(error)
+            if self._bounds.overflow is Overflow.DROP_OLDEST and self._drop_segment():
+                self._number(draft, is_own=is_own)
+                return
+        else:
+            self._note_trouble("write", f"the spool does not take entries: {error}")
+        if error.is_full and not is_own:
             self._drop(seq, SPOOL_FULL)
             self._last_seq = seq
-        else:
-            super()._number(draft, is_own=is_own)
-            if self._entries and self._entries[-1].seq == seq:
-                self._store.note_absent([seq])
-                if is_own:
-                    self._note_own(seq)
+            return
+        super()._number(draft, is_own=is_own)
+        if self._entries and self._entries[-1].seq == seq:
+            self._store.note_absent([seq])
+            if is_own:
+                self._note_own(seq)
 
     def _note_own(self, seq: int) -> None:
         self._own.add(seq)
@@ -118,48 +152,14 @@ class SpooledBuffer(Buffer):
         super()._land(entry)
         self._told_by.pop(entry.seq, None)
 
-    def _place(self, seq: int, line: bytes) -> None:
-        """Keep an entry that is on the disk in memory as well, unless memory is full or the disk is ahead."""
-        size = len(line)
-        if self._is_disk_ahead:
-            return
-        if self._waiting_bytes + self._flight_bytes + size > self._bounds.max_queue_bytes:
-            self._read_seq = seq - 1
-            self._is_disk_ahead = True
-            return
-        self._entries.append(Entry(seq, line))
-        self._waiting_bytes += size
-
-    def _wake_sender(self, size: int) -> None:
-        waiting = self._waiting_bytes
-        wake_bytes = self._bounds.wake_bytes
-        if len(self._entries) in (0, 1, self._bounds.wake_entries) or waiting - size < wake_bytes <= waiting:
-            self.wake.set()
-
-    def _write(self, seq: int, line: bytes) -> bool:
-        """Write an entry to the store; False if it is not there, and ``_is_full`` says whether for lack of quota."""
-        self._is_full = False
-        try:
-            self._store.append(seq, line)
-        except SpoolError as error:
-            self._is_full = error.is_full
-            if error.is_full and self._bounds.overflow is Overflow.DROP_OLDEST and self._drop_segment():
-                return self._write(seq, line)
-            if error.is_full:  # Told with the first drop.
-                self._account.last_error = str(error)
-            else:
-                self._note_trouble("write", f"the spool does not take entries: {error}")
-            return False
-        if self._troubles:
-            self._troubles.end("write", f"the spool takes entries again, from seq {seq} on")
-        return True
-
     def _find_room(self, size: int) -> bool:
         """Let go of copies of what is on the disk first: memory is for what is nowhere else."""
         if self._is_closed:
             return False
-        absent = self._store.absent
-        self._let_go_of_copies({entry.seq for entry in self._entries if entry.seq not in absent})
+        if self._has_copies:  # Looked for once: while the disk fails, no more come.
+            absent = set(numbers_in(self._store.absent))
+            self._let_go_of_copies({entry.seq for entry in self._entries if entry.seq not in absent})
+            self._has_copies = False
         is_room = self._waiting_bytes + self._flight_bytes + size <= self._bounds.max_queue_bytes
         return is_room or super()._find_room(size)
 
@@ -285,6 +285,7 @@ class SpooledBuffer(Buffer):
             self._read_seq = read[-1].seq
         if self._waiting_count() <= len(self._entries):
             self._is_disk_ahead = False  # The disk has nothing more that memory could not hold.
+            self._has_copies = True
         return chunk
 
     def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
@@ -323,6 +324,11 @@ class SpooledBuffer(Buffer):
         self._settled_count += 1
         self._unwritten[store] = self._settled_count
         return self._settled_count
+
+    def hand_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries in flight back to the front, for another sender."""
+        self._has_copies = True
+        super().hand_back(entries)
 
     def _waiting_count(self) -> int:
         return self._held() - self._adopted_pending - len(self._in_flight)
@@ -414,6 +420,7 @@ class SpooledBuffer(Buffer):
                         self._note_trouble("write", f"the spool does not take entries: {error}")
                 return
             with self._section():
+                self._has_copies = True
                 self._troubles.end(
                     "write", f"the spool takes entries again, and has the {saved} that were in memory only"
                 )

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from defender_logging._pipeline.entry import Entry
 
-__all__ = ["HEADER_BYTES", "Piece", "bounds_of_gapless", "encode_frame", "pieces"]
+__all__ = ["HEADER_BYTES", "Piece", "bounds_of_gapless", "encode_frame", "gapless", "pieces"]
 
 HEADER_BYTES = 8 + 1 + 8 + 1 + 16 + 1
 """Bytes before the line; one more follows it."""
@@ -42,8 +42,8 @@ class Piece(NamedTuple):
 
 def encode_frame(seq: int, line: bytes) -> bytes:
     """Return the bytes that stand for one entry. ``line`` is one line without its newline."""
-    head = b"%08x %016x " % (len(line), seq)
-    return b"%08x %b%b\n" % (zlib.crc32(line, zlib.crc32(head)), head, line)
+    checked = b"%08x %016x %b" % (len(line), seq, line)
+    return b"%08x %b\n" % (zlib.crc32(checked), checked)
 
 
 def pieces(data: bytes, start: int = 0) -> Iterator[Piece]:
@@ -52,6 +52,29 @@ def pieces(data: bytes, start: int = 0) -> Iterator[Piece]:
         piece = _whole_at(data, start) or Piece(start, _next_whole(data, start), None)
         yield piece
         start = piece.end
+
+
+def gapless(data: bytes, start: int, first: int, last: int) -> Iterator[tuple[Entry, int]]:
+    """Give the entries with the numbers from ``first`` on, each with its end, as long as they stand there one by one.
+
+    Ends before whatever is not the next number whole, which ``pieces`` is to look at. This is what reading a backlog
+    costs, so it is written for speed: half of what ``pieces`` takes.
+    """
+    for seq in range(first, last + 1):
+        begin = start + HEADER_BYTES
+        header = data[start:begin]
+        try:
+            length, number = int(header[9:17], 16), int(header[18:34], 16)
+        except ValueError:
+            return
+        end = begin + length
+        line = data[begin:end]
+        # The checksum is over the length and the number as well, and itself compared as text.
+        checksum = b"%08x " % zlib.crc32(line, zlib.crc32(header[_CRC_BYTES:]))
+        if number != seq or header[:_CRC_BYTES] != checksum or end > len(data):
+            return
+        start = min(end + 1, len(data))
+        yield Entry(seq, line), start
 
 
 def bounds_of_gapless(data: bytes, start: int) -> tuple[int, int] | None:

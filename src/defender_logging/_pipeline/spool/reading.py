@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from defender_logging._pipeline.entry import Entry
 from defender_logging._pipeline.spool.catalogue import Catalogue, Stretch
-from defender_logging._pipeline.spool.frames import Piece, pieces
+from defender_logging._pipeline.spool.frames import Piece, gapless, pieces
 from defender_logging._pipeline.spool.segments import Segment, load, read_first_line
 from defender_logging._pipeline.spool.survey import Damage
 from defender_logging._pipeline.spool.system import FileSystem, spool_error
@@ -62,6 +62,10 @@ class Backlog:
         next_seq = first
         damaged: list[Piece] = []
         if self._find(stretch):
+            for entry, end in gapless(self._data, self._at, first, _end_of_run(stretch)):
+                # Not passed yet: should it not fit, the next call begins with it.
+                yield entry
+                self._at, self._passed_seq, next_seq = end, entry.seq, entry.seq + 1
             for piece in pieces(self._data, self._at):
                 if piece.entry is None:
                     damaged.append(piece)
@@ -74,8 +78,7 @@ class Backlog:
                     if limit is not None and seq >= limit:
                         return
                     if seq in wanted:
-                        # Not passed yet: should it not fit, the next call begins with it.
-                        yield piece.entry
+                        yield piece.entry  # As above.
                     next_seq = seq + 1
                 self._at, self._passed_seq = piece.end, seq
         self._lose(segment, next_seq, _last_of(stretch), damaged)
@@ -123,6 +126,12 @@ class Backlog:
     def forget(self) -> None:
         """Let go of the segment in memory."""
         self._segment, self._data, self._base, self._at = None, b"", 0, 0
+
+
+def _end_of_run(stretch: Stretch) -> int:
+    """Return the last of the wanted numbers that follow each other from the stretch's first on."""
+    last = stretch.wanted.end_of_run(stretch.first)
+    return last if stretch.limit is None else min(last, stretch.limit - 1)
 
 
 def _last_of(stretch: Stretch) -> int:

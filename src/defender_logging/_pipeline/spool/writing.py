@@ -82,12 +82,11 @@ class Writer:
             if active is None or active.end + size > self._segment_bytes:
                 active = self._next_segment(size)
             start = active.end
-            assert active.fd is not None
             try:
-                written = self._write(active.fd, frame)
+                written = self._write(active.fd, frame)  # type: ignore[arg-type]  # an active segment is open
                 if written == size:
                     if self.syncs_each:
-                        self._fs.sync(active.fd)
+                        self._fs.sync(active.fd)  # type: ignore[arg-type]  # as above
                         active.synced_end = start + size
                     active.unsettled.add(seq)
                     active.end = start + size
