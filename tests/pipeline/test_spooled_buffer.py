@@ -671,6 +671,19 @@ class TestInterrupts:
         assert stats.pending >= len(arrived)
         assert [] == rig.rest()
 
+    def test_a_stream_that_is_being_made_is_not_lost_to_an_interrupt(self, make):
+        """Whatever step of making directory, lock and segment it hits, all is on the disk with the next round."""
+        for _ in range(40):
+            rig = make(segment_bytes=3000, clock=SYSTEM_CLOCK)
+            interrupt_at_random(lambda number, rig=rig: rig.log(number), rounds=20, seconds=0.0004)
+            rig.log(0)
+            rig.buffer.sync()
+            open_segments = [each for each in rig.store._catalogue.segments if not each.is_sealed]
+
+            assert 0 == rig.buffer.memory_only, rig.told
+            assert len(open_segments) <= 1
+            assert rig.stats().accepted == len(rig.rest())
+
     @pytest.mark.parametrize("overflow", [Overflow.DROP_NEWEST, Overflow.DROP_OLDEST])
     def test_the_account_holds_while_the_disk_fails(self, make, overflow):
         """In memory alone and interrupted, the identity holds and every held entry goes out once."""

@@ -230,3 +230,15 @@ def test_a_small_quota_makes_small_segments(spool, line):
 
     assert 1_000 >= max(path.stat().st_size for path in spool.segments())
     assert 8_000 >= spool.directory().used_bytes()
+
+
+def test_what_dying_makers_of_the_salt_left_is_cleared_away(spool, line):
+    """Once it is old enough to be nobody's any more."""
+    spool.store().append(1, line(1))
+    old, young = spool.path / "salt.12.abcd", spool.path / "salt.13.abcd"
+    for path in (old, young):
+        path.write_text("unfinished")
+    os.utime(old, (1e9, 1e9))
+    spool.adopt()
+
+    assert ["s1", "salt", "salt.13.abcd"] == spool.names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_is_held_by_one_until_released(fs, tmp_path):
 
     assert again is not None
     again.release()
+
+
+def test_a_lock_that_nobody_refers_to_is_free_again(spool, tmp_path):
+    """An interrupt between taking it and noting it must not lock a stream for as long as the process runs."""
+    taken = [take_lock(spool.fs, tmp_path, is_new=True)]
+    assert is_locked(spool.fs, tmp_path)
+    taken.clear()
+    gc.collect()
+
+    assert not is_locked(spool.fs, tmp_path)
 
 
 def test_a_missing_lock_file_means_that_the_directory_is_going(fs, tmp_path, names):

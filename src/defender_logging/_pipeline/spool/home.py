@@ -30,6 +30,7 @@ from defender_logging._pipeline.spool.system import FileSystem
 __all__ = [
     "CURSOR",
     "DEAD_LETTERS",
+    "SALT_DRAFT",
     "Description",
     "Home",
     "describe",
@@ -43,6 +44,9 @@ __all__ = [
 CURSOR = "cursor.json"
 DEAD_LETTERS = ("dead-letters.old.ndjson", "dead-letters.ndjson")
 """Names of the files, the older first."""
+
+SALT_DRAFT = "salt."
+"""Begins the name under which the directory's salt is made; see ``place``."""
 
 _META = "meta.json"
 _UNFINISHED = ".new-"
@@ -123,7 +127,11 @@ def _make_home(fs: FileSystem, root: Path, stream: str, identity: SealedIdentity
     # Not synced: this runs in a caller's thread, and the segments say whose they are as well.
     draft = root / f"{_UNFINISHED}{stream}"
     path = root / stream
-    fs.make_directory(draft)
+    try:
+        fs.make_directory(draft)
+    except FileExistsError:  # Of an interrupted call of our own: nobody else has a stream of this name.
+        remove_all(fs, draft)
+        fs.make_directory(draft)
     lock: Lock | None = None
     try:
         lock = take_lock(fs, draft, is_new=True)
@@ -223,6 +231,11 @@ def _unknown_version(path: Path, version: int) -> str:
 def remove_unfinished(fs: FileSystem, root: Path, name: str) -> bool:
     """Clear away what a process left that died while it made a directory; True if ``name`` is such a thing."""
     path = root / name
+    if name.startswith(SALT_DRAFT):
+        with contextlib.suppress(OSError):
+            if time.time() - fs.status(path).st_mtime >= UNFINISHED_AGE_SECONDS:
+                fs.unlink(path)
+        return True
     if not name.startswith(_UNFINISHED):
         with contextlib.suppress(OSError):  # A stream's directory is never empty, unless its remover died.
             fs.remove_directory(path)

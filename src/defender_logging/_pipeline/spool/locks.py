@@ -36,11 +36,20 @@ _open: set[int] = set()
 
 @dataclass(slots=True)
 class Lock:
-    """One process's hold on a path. ``fd`` is None for a claim. Not thread-safe."""
+    """One process's hold on a path. ``fd`` is None for a claim. Not thread-safe.
+
+    One that nobody refers to any more lets go of its descriptor: an exception of a signal handler may land between
+    taking a lock and noting it, and what is locked by nobody's hand would never be free again.
+    """
 
     fs: FileSystem
     path: Path | None
     fd: int | None = None
+
+    def __del__(self) -> None:
+        """Close the descriptor, if any; a claim stays until the process is gone."""
+        if self.fd in _open:  # Not after ``abandon_locks``: the number may be another file's by then.
+            _close(self.fs, self.fd)
 
     def release(self) -> None:
         """Let go; for a lock whose file is gone already too."""
@@ -77,19 +86,19 @@ def take_lock(fs: FileSystem, directory: Path, *, is_new: bool = False) -> Lock 
     """
     path = directory / "lock"
     try:
-        fd = fs.open(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
+        lock = Lock(fs, path, fs.open(path, os.O_RDWR | (os.O_CREAT if is_new else 0)))
     except FileNotFoundError:
         return None
-    _open.add(fd)  # Before it is locked: a fork may come at any moment.
+    assert lock.fd is not None
+    _open.add(lock.fd)  # Before it is locked: a fork may come at any moment.
     try:
-        is_ours = fs.flock(fd)
-        is_there = bool(is_ours) and _is_still_there(fs, fd, path)
+        is_ours = fs.flock(lock.fd)
+        if is_ours and _is_still_there(fs, lock.fd, path):
+            return lock
     except BaseException:
-        _close(fs, fd)
+        lock.release()
         raise
-    if is_there:
-        return Lock(fs, path, fd)
-    _close(fs, fd)
+    lock.release()
     if is_ours is not None:
         return None
     try:

@@ -70,12 +70,13 @@ class SegmentMaker:
         self._digest = ""
         self._catalogue = catalogue
 
-    def make(self, frame_bytes: int, *, is_rescue: bool = False) -> Segment:
+    def make(self, frame_bytes: int, *, is_rescue: bool = False, is_sealed: bool = False) -> Segment:
         """Make the next segment, for a frame of this size first.
 
         Args:
             frame_bytes: of the frame that it is made for.
             is_rescue: the bytes are on the disk already, in a file that cannot be trusted: no quota.
+            is_sealed: it is not for the writer.
 
         Raises:
             SpoolError: the quota is reached, or the system refuses.
@@ -86,11 +87,11 @@ class SegmentMaker:
                 if not is_rescue:
                     self._check_quota(frame_bytes)
                 try:
-                    return self._create(home)
+                    return self._create(home, is_sealed=is_sealed)
                 except FileNotFoundError:  # The directory was removed while we run.
                     home.lock.release()
                     self.home = None
-                    return self._create(self.ensure_home())
+                    return self._create(self.ensure_home(), is_sealed=is_sealed)
             except OSError as error:
                 raise spool_error(f"making a file of the spool in '{self._root}'", error) from error
 
@@ -103,8 +104,7 @@ class SegmentMaker:
             SpoolError: there is none of it.
         """
         frames = b"".join(encode_frame(*entry) for entry in entries)
-        new = self.make(len(frames), is_rescue=is_rescue)
-        new.is_sealed = True
+        new = self.make(len(frames), is_rescue=is_rescue, is_sealed=True)
         assert new.fd is not None
         try:
             write_all(self._fs, new.fd, frames)
@@ -136,9 +136,10 @@ class SegmentMaker:
                 self.home = self._make_home()
             return self.home
 
-    def _create(self, home: Home) -> Segment:
+    def _create(self, home: Home, *, is_sealed: bool) -> Segment:
         number = self._catalogue.reserve_number()
         segment = create_segment(self._fs, home.path, number, self._digest)
+        segment.is_sealed = is_sealed
         self._catalogue.add(segment)
         self.has_new_names = True
         return segment

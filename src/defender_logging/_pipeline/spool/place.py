@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from defender_logging._pipeline.spool.home import is_private_directory
+from defender_logging._pipeline.spool.home import SALT_DRAFT, is_private_directory
 from defender_logging._pipeline.spool.segments import segment_number
 from defender_logging._pipeline.spool.system import FileSystem, SpoolError, write_all
 
@@ -91,7 +91,7 @@ class SpoolPlace:
         path = self.path / _SALT
         with contextlib.suppress(FileNotFoundError):
             return self._read_salt(path)
-        draft = path.with_name(f"{_SALT}.{os.getpid()}.{os.urandom(4).hex()}")
+        draft = path.with_name(f"{SALT_DRAFT}{os.getpid()}.{os.urandom(4).hex()}")
         fd = self._fs.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             # The one in memory, if somebody removed the file: streams on disk are keyed with it.

@@ -7,7 +7,7 @@ Guaranteed
 - An entry whose ``append`` returned is whole in the file. One whose ``append`` raised ``SpoolError`` is not in it
   for any reader of this process: a short write is undone, or the segment is sealed where it was good.
 - An exception of a signal handler that lands in the middle is let through; what was written by then is kept, if
-  whole, and ``last_seq`` of the catalogue says so.
+  whole, and ``last_seq`` of the catalogue says so. The next call goes on at once.
 - After a failure the disk is left alone for ``PAUSE_SECONDS``, so a full disk costs a caller nothing.
 
 Tried and dropped: a shared memory map (cheaper by 1 µs an entry, but a page fault during writeback stalls every
@@ -121,9 +121,12 @@ class Writer:
         if resting is not None and resting.end + size <= self._segment_bytes:
             self._active = resting
             return resting
-        old, self._active = self._active or resting, None
-        if old is not None:
-            self.seal(old)
+        self._active = None
+        for old in tuple(
+            self._catalogue.segments
+        ):  # One more than we know, if a call was interrupted in here.
+            if not old.is_sealed:
+                self.seal(old)
         try:
             self._active = segment = self._maker.make(size)
         except SpoolError as error:
