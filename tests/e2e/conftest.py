@@ -7,6 +7,7 @@ ends, after all other exit hooks; a process that leaves by ``os._exit`` tells it
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -25,6 +26,8 @@ import pytest
 
 import defender_logging
 from defender_logging.testing import LocalReceiver
+
+LOGGERS = itertools.count(1)
 
 PROGRAM_SECONDS = 25
 """No program may take longer, unless a heavy test says so; it dumps its threads a little earlier."""
@@ -293,7 +296,7 @@ def attached():
     cleanup = []
 
     def attach(*handlers, level=logging.DEBUG):
-        logger = logging.getLogger(f"e2e.{len(cleanup)}.{id(cleanup)}")
+        logger = logging.getLogger(f"e2e.{next(LOGGERS)}")  # New: pytest adds its own handler to known ones.
         logger.setLevel(level)
         logger.propagate = False
         for handler in handlers:
