@@ -7,7 +7,6 @@ ends, after all other exit hooks; a process that leaves by ``os._exit`` tells it
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ import sys
 import textwrap
 import threading
 import time
+import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,8 +26,6 @@ import pytest
 
 import defender_logging
 from defender_logging.testing import LocalReceiver
-
-LOGGERS = itertools.count(1)
 
 PROGRAM_SECONDS = 25
 """No program may take longer, unless a heavy test says so; it dumps its threads a little earlier."""
@@ -296,7 +294,9 @@ def attached():
     cleanup = []
 
     def attach(*handlers, level=logging.DEBUG):
-        logger = logging.getLogger(f"e2e.{next(LOGGERS)}")  # New: pytest adds its own handler to known ones.
+        logger = logging.getLogger(
+            f"e2e.{uuid.uuid4().hex}"
+        )  # New: pytest adds its own handler to known ones.
         logger.setLevel(level)
         logger.propagate = False
         for handler in handlers:

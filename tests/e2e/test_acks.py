@@ -1,8 +1,7 @@
-"""With ``use_ack`` a Splunk that takes entries and then forgets, restarts or keeps silent loses none of them."""
+"""With ``use_ack`` only an acknowledgment delivers; what goes wrong with them is in tests/faults."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -72,78 +71,6 @@ def test_every_endpoint_finds_the_query(splunk, attached, target):
 
     assert handler.flush(20)
     assert [ACK_PATH] == paths(splunk)[1:]
-
-
-def test_an_acknowledgment_that_does_not_come_delivers_nothing(splunk, attached):
-    """Sent again on other channels with the same ids, pending all the while; delivered when it comes at last."""
-    splunk.hec = replace(splunk.hec, acks_come=False)
-    handler = make(splunk)
-    log = attached(handler)
-    log.info("record")
-    assert not handler.flush(2)
-    assert (0, 1) == counts(handler)
-    splunk.hec = replace(splunk.hec, acks_come=True)
-
-    assert handler.flush(20)
-    assert (1, 0) == counts(handler)
-    assert 1 == len(splunk.ids) < splunk.ids.total()
-    assert len({request.header("X-Splunk-Request-Channel") for request in splunk.requests}) > 1
-    assert handler.stats().duplicates_possible > 0
-
-
-def test_a_splunk_that_forgets_its_channels_gets_the_entries_again(splunk, attached):
-    """Taken, not acknowledged, restarted: nothing may be missing."""
-    is_forgotten = threading.Event()
-    splunk.script(Answer(wait_for=is_forgotten, wait_at_most_seconds=10), path=ACK_PATH)
-    splunk.hec = replace(splunk.hec, acks_come=False)
-    handler = make(splunk, ack_timeout_seconds=1.5)
-    log = attached(handler)
-    log.info("before")
-    assert not handler.flush(0.5)
-    splunk.forget_channels()
-    splunk.hec = replace(splunk.hec, acks_come=True)
-    is_forgotten.set()
-    log.info("after")
-
-    assert handler.flush(20)
-    assert (2, 0) == counts(handler)
-    assert {1, 2} == {entry["seq"] for entry in splunk.entries}
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Answer(status=404),
-        Answer(status=503),
-        Answer(status=200, body="<html>"),
-        Answer(cut_at="after_headers", cut_with="reset"),
-    ],
-    ids=["404", "503", "HTML", "reset"],
-)
-def test_queries_that_fail_only_cost_time(splunk, attached, fault):
-    """Nothing is delivered by a bad answer, and nothing is sent twice for it."""
-    splunk.script(fault, path=ACK_PATH)
-    handler = make(splunk, ack_timeout_seconds=2)
-    attached(handler).info("record")
-
-    assert handler.flush(20)
-    assert (1, 0) == counts(handler)
-    assert 1 == len(splunk.ids)
-    assert 0 == splunk.unused_answers
-
-
-def test_a_token_without_acknowledgment_is_told(receiver, attached):
-    """No silent downgrade: held, with the remedy in the error; delivered once the token acknowledges."""
-    handler = make(receiver)
-    attached(handler).info("record")
-    assert not handler.flush(0.5)
-    stats = handler.stats()
-    assert ("held", 0, 1) == (stats.state, stats.delivered, stats.pending)
-    assert "acknowledgment for the HEC token" in stats.last_error
-    receiver.hec = replace(receiver.hec, use_ack=True)
-
-    assert handler.flush(20)
-    assert (1, 0) == counts(handler)
 
 
 def test_cookies_of_a_balancer_come_back(splunk, attached):

@@ -16,6 +16,7 @@ that this process chose (``Oracle.note``). How to write a case: see README.md be
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
 import itertools
@@ -413,3 +414,64 @@ class TicketPrograms:
 def tickets(programs, oracle, receiver):
     """Programs whose records the oracle can know."""
     return TicketPrograms(programs, oracle, receiver)
+
+
+MADE = {
+    "splunk": ("splunk", {}),
+    "raw": ("splunk", {}),
+    "datadog": ("datadog", {}),
+    "array": ("generic", {}),
+    "ndjson": ("generic", {"body": "ndjson"}),
+}
+"""Every framing that an entry can go out in."""
+
+
+@pytest.fixture
+def open_wire(receiver, connect):
+    """Make a handler of a framing that forwards every level, and its logger."""
+
+    def make(framing, **settings):
+        kind, own = MADE[framing]
+        url = {"url": receiver.hec_raw_url} if framing == "raw" else {}
+        return connect(kind, receiver, **{"log_levels": "all", **own, **url, **settings})
+
+    return make
+
+
+@pytest.fixture
+def bodies():
+    """What a receiver was sent, as text; each of the bytes has to be UTF-8."""
+    return _bodies
+
+
+def _bodies(receiver):
+    """What was sent, as text; each of the bytes has to be UTF-8."""
+    plain = [
+        gzip.decompress(request.body) if request.header("Content-Encoding") == "gzip" else request.body
+        for request in receiver.requests
+    ]
+    return [body.decode("utf-8", "strict") for body in plain]
+
+
+def _no_double(pairs):
+    assert len(pairs) == len(dict(pairs)), f"a key stands twice among {[key for key, _ in pairs]}"
+    return dict(pairs)
+
+
+def _assert_strict(receiver):
+    """No raw control character but the line feed, no lone surrogate, no key twice, no number that is none."""
+    decoder = json.JSONDecoder(object_pairs_hook=_no_double, parse_constant=pytest.fail)
+    for body in _bodies(receiver):
+        assert not {chr(code) for code in (*range(32), 127)} & set(body) - {"\n"}
+        position = 0
+        while position < len(body):
+            value, position = decoder.raw_decode(body, position)
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            while body[position : position + 1] == "\n":
+                position += 1
+
+
+@pytest.fixture
+def assert_strict():
+    """Assert that all that was sent is what the strictest receiver takes."""
+    return _assert_strict

@@ -1,5 +1,7 @@
 """Cases 52 to 58: an indexer that takes entries and never confirms them, forgets them, or answers nonsense."""
 
+# ruff: noqa: PLR0917 - because fixtures are named, not placed
+
 from __future__ import annotations
 
 import threading
@@ -119,7 +121,7 @@ def test_case_56_a_token_without_acknowledgment(oracle, receiver, send, until):
 
 @pytest.mark.parametrize(("status", "code"), [(400, 10), (400, 28), (400, 11), (400, 14)])
 @pytest.mark.parametrize("path", [DATA_PATH, ACK_PATH])
-def test_case_56_channel_and_ack_codes(oracle, splunk, send, status, code, path):  # noqa: PLR0917
+def test_case_56_channel_and_ack_codes(oracle, splunk, send, status, code, path):
     """Missing and invalid channels, acknowledgment switched off: kept, and good again when the receiver is."""
     splunk.script(Answer(status=status, body={"text": "text", "code": code}), path=path)
     handler, log = send(ack_timeout_seconds=60)

@@ -1,5 +1,7 @@
 """Cases 43 to 50 and 59 to 61: answers that mean something else, and receivers that are slow or come and go."""
 
+# ruff: noqa: PLR0917 - because fixtures are named, not placed
+
 from __future__ import annotations
 
 import random
@@ -60,32 +62,56 @@ def test_case_43_a_full_queue_that_took_the_batch(oracle, receiver, connect, cod
     oracle.assert_conserved(receiver, handler, fired=lambda: 0 == handler.stats().retries)
 
 
+def refuse(receiver, answer_for):
+    """Have the receiver index what stands before the first entry with an answer of its own, as Splunk does."""
+    judge = receiver._judge
+
+    def judge_entries(request):
+        outcome = judge(request)
+        for index, entry in enumerate(outcome.entries):
+            answer = answer_for(index, entry)
+            if answer is not None:
+                return type(outcome)(answer.applied_to(outcome.response), outcome.entries[:index])
+        return outcome
+
+    receiver._judge = judge_entries
+
+
 @pytest.mark.parametrize("code", [6, 12, 13])
 @pytest.mark.parametrize("status", [200, 400])
 def test_case_43_a_number_says_which_entry_is_bad(oracle, receiver, connect, code, status):
     """What stands before it is in, it alone is set aside, and the rest is sent: each entry once."""
+
+    def answer_for(index, entry):
+        is_bad = entry["message"].startswith("poison")
+        return hec(status, code, **{"invalid-event-number": index}) if is_bad else None
+
+    refuse(receiver, answer_for)
     handler, log = connect("splunk", receiver)
-    judge = receiver._judge
-
-    def refuse_poison(request):
-        outcome = judge(request)
-        bad = [n for n, entry in enumerate(outcome.entries) if entry["message"].startswith("poison")]
-        if not bad:
-            return outcome
-        answer = hec(status, code, **{"invalid-event-number": bad[0]})
-        return type(outcome)(answer.applied_to(outcome.response), outcome.entries[: bad[0]])
-
-    receiver._judge = refuse_poison
     poison = []
     for _ in range(3):
         poison += oracle.log(log, 1, message="poison")
         oracle.log(log, 40)
-    oracle.assert_conserved(
-        receiver,
-        handler,
-        fired=lambda: 3 == handler.stats().rejected,
-        missing=poison,
-    )
+    oracle.assert_conserved(receiver, handler, fired=lambda: 3 == handler.stats().rejected, missing=poison)
+
+
+def test_case_43_an_index_that_is_refused_for_a_while(oracle, receiver, connect, until):
+    """Code 7 with number N names the object behind the bad one: what stands before is in, the rest is held."""
+    is_open = threading.Event()
+
+    def answer_for(index, entry):
+        is_bad = entry["message"].startswith("elsewhere") and not is_open.is_set()
+        return hec(400, 7, **{"invalid-event-number": index + 1}) if is_bad else None
+
+    refuse(receiver, answer_for)
+    handler, log = connect("splunk", receiver, flush_interval_seconds=30)
+    oracle.log(log, 12)
+    oracle.log(log, 1, message="elsewhere")
+    oracle.log(log, 87)
+    assert until(lambda: handler.stats().state == "held")
+    assert (12, 88) == (handler.stats().delivered, handler.stats().pending)
+    is_open.set()
+    oracle.assert_conserved(receiver, handler, fired=lambda: handler.stats().retries)
 
 
 TAKEN = {
@@ -176,7 +202,7 @@ def test_case_47_413(oracle, connect, kind, count):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [401, 403])
-def test_case_49_a_key_is_refused_for_a_while(oracle, receiver, connect, kind, status, caplog):  # noqa: PLR0917
+def test_case_49_a_key_is_refused_for_a_while(oracle, receiver, connect, kind, status, caplog):
     """Held, told once, tried slowly; everything arrives when the key is good again."""
     refusal = Answer(status=status, body={"text": "Invalid token", "code": 4, "errors": []})
     receiver.script(*[refusal] * 5)
@@ -192,7 +218,7 @@ def test_case_49_a_key_is_refused_for_a_while(oracle, receiver, connect, kind, s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_case_49_a_rotated_key(oracle, receiver, connect, kind, tmp_path, until):  # noqa: PLR0917
+def test_case_49_a_rotated_key(oracle, receiver, connect, kind, tmp_path, until):
     """A key that is refused is read again from its file: no restart."""
     good = "22222222-2222-2222-2222-222222222222"
     receiver.hec = replace(receiver.hec, tokens=(good,))

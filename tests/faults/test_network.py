@@ -1,5 +1,7 @@
 """Cases 35 to 40 and 51: names, connections, TLS and proxies that fail. Nothing is lost or sent unverified."""
 
+# ruff: noqa: PLR0917 - because fixtures are named, not placed
+
 from __future__ import annotations
 
 import contextlib
@@ -170,7 +172,7 @@ def bad(good, tmp_path):
 @pytest.mark.parametrize(
     "fault", ["expired", "another host's", "self-signed", "of an old server", "only for known clients"]
 )
-def test_case_37_a_server_that_cannot_be_trusted(oracle, connect, tmp_path, good, bad, fault, until):  # noqa: PLR0917
+def test_case_37_a_server_that_cannot_be_trusted(oracle, connect, tmp_path, good, bad, fault, until):
     """Not a byte of an entry goes out; held, the reason told; it heals after the renewal without a restart."""
     certificate, trusted = bad(fault)
     ca_file = tmp_path / "trusted.pem"
@@ -215,7 +217,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("point", CLEAN)
-def test_case_38_reset_before_the_request_is_complete(oracle, receiver, proxy, connect, kind, point):  # noqa: PLR0917
+def test_case_38_reset_before_the_request_is_complete(oracle, receiver, proxy, connect, kind, point):
     """Nothing can have arrived, so nothing comes twice."""
     proxy.script(*[CLEAN[point]] * 3)
     handler, log = connect(kind, receiver, through=proxy, compression="none")
@@ -225,7 +227,7 @@ def test_case_38_reset_before_the_request_is_complete(oracle, receiver, proxy, c
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("point", AMBIGUOUS)
-def test_case_38_reset_after_the_request(oracle, receiver, proxy, connect, kind, point, answer_bytes):  # noqa: PLR0917
+def test_case_38_reset_after_the_request(oracle, receiver, proxy, connect, kind, point, answer_bytes):
     """The receiver has the entries and the answer is lost: they come again, as the entries that they are."""
     proxy.script(*[AMBIGUOUS[point](answer_bytes(kind, connect))] * 3)
     handler, log = connect(kind, receiver, through=proxy)
@@ -282,7 +284,7 @@ SLOW = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("slow", SLOW)
-def test_case_40_an_answer_that_takes_for_ever(oracle, receiver, proxy, connect, kind, slow, until):  # noqa: PLR0917
+def test_case_40_an_answer_that_takes_for_ever(oracle, receiver, proxy, connect, kind, slow, until):
     """The total deadline ends it, however many bytes still come."""
     proxy.script(SLOW[slow])
     handler, log = connect(kind, receiver, through=proxy, request_timeout_seconds=0.5)
