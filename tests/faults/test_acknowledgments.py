@@ -45,7 +45,7 @@ def test_case_52_acknowledgments_never_come(oracle, splunk, send, until):
     splunk.hec = replace(splunk.hec, acks_come=False)
     handler, log = send(flush_interval_seconds=30)
     oracle.log(log, 100)
-    assert until(lambda: handler.stats().duplicates_possible >= 200)
+    assert until(lambda: handler.stats().duplicates_possible >= 200 or handler.stats().delivered)
     stats = handler.stats()
     assert (0, 100) == (stats.delivered, stats.pending)
     assert "no acknowledgment" in stats.last_error
