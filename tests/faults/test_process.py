@@ -84,7 +84,9 @@ def test_case_07_log_calls_after_the_end(oracle, tickets, receiver, spool, when)
     if spool:
         # What the first process told as pending is what the next start adopted.
         last = {**last, "accepted": last["accepted"] - last["pending"], "pending": 0}
-        oracle.assert_conserved(receiver, last, *anew, fired=len(late))
+        # After our own exit hook the process may end in the middle of a request.
+        is_cut = when == "in an exit hook after ours"
+        oracle.assert_conserved(receiver, last, *anew, fired=len(late), duplicates=is_cut, has_killed=is_cut)
     else:
         dropped = last["dropped_by_reason"].get("closed", 0)
         assert dropped in (0, 5)
