@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import urllib.request
 import zlib
 
@@ -14,6 +15,16 @@ import pytest
 
 from defender_logging._pipeline.spool import SpoolDirectory
 from defender_logging._pipeline.spool.cursor import Cursor
+
+
+def wait_until(holds, seconds=20):
+    """Look again and again; for what gives no sign of itself."""
+    tick = threading.Event()
+    for _ in range(int(seconds / 0.01)):
+        if holds():
+            return True
+        tick.wait(0.01)
+    return False
 
 
 class Orphans:
@@ -84,7 +95,7 @@ def frame_ends(data):
 
 
 @EVERY_OFFSET
-def test_case_22_a_torn_tail(oracle, orphans, receiver, until, step):
+def test_case_22_a_torn_tail(oracle, orphans, receiver, step):
     """Cut off or full of zeros from any offset of the last entry on: all before are there, the tail is not."""
     path, _ = orphans.leave()
     start, end = frame_ends(segment_of(path).read_bytes())[-2:]
@@ -99,14 +110,14 @@ def test_case_22_a_torn_tail(oracle, orphans, receiver, until, step):
                 torn.add(tickets[-1])
     orphans.handler.start()
     expected = 3 * (spoilt + 1) - len(torn)
-    assert until(lambda: orphans.handler.stats().delivered == expected, 60)
+    assert wait_until(lambda: orphans.handler.stats().delivered == expected, 60)
 
-    assert until(lambda: not orphans.names())
+    assert wait_until(lambda: not orphans.names())
     oracle.assert_conserved(receiver, orphans.handler, fired=spoilt, missing=torn)
 
 
 @EVERY_OFFSET
-def test_case_23_a_flipped_bit(oracle, orphans, receiver, until, step):
+def test_case_23_a_flipped_bit(oracle, orphans, receiver, step):
     """Only the entry that it hits is set aside, with its bytes; in the first line and in a newline it costs nothing."""
     path, _ = orphans.leave()
     ends = [0, *frame_ends(segment_of(path).read_bytes())]
@@ -124,9 +135,9 @@ def test_case_23_a_flipped_bit(oracle, orphans, receiver, until, step):
             hit.add(tickets[line - 1])
     orphans.handler.start()
     expected = 3 * (len(offsets) + 1) - len(hit)
-    assert until(lambda: orphans.handler.stats().delivered == expected, 60)
+    assert wait_until(lambda: orphans.handler.stats().delivered == expected, 60)
 
-    assert until(lambda: sorted(letters) == orphans.names())
+    assert wait_until(lambda: sorted(letters) == orphans.names())
     directory = SpoolDirectory(orphans.folder, 1 << 30)
     for stream, content in letters.items():
         assert [content] == [letter.line for letter in directory.dead_letters(stream).read()]
@@ -144,15 +155,15 @@ SIDE_FILES = {
 }
 
 
-def test_case_25_a_spoilt_side_file(oracle, orphans, receiver, until):
+def test_case_25_a_spoilt_side_file(oracle, orphans, receiver):
     """The segments say by themselves whose entries they are."""
     for spoil in SIDE_FILES.values():
         path, _ = orphans.leave()
         spoil(path / "meta.json")
     orphans.handler.start()
-    assert until(lambda: orphans.handler.stats().delivered == 3 * len(SIDE_FILES))
+    assert wait_until(lambda: orphans.handler.stats().delivered == 3 * len(SIDE_FILES))
 
-    assert until(lambda: not orphans.names())
+    assert wait_until(lambda: not orphans.names())
     oracle.assert_conserved(receiver, orphans.handler, fired=len(SIDE_FILES))
 
 
@@ -166,7 +177,7 @@ CURSORS = {
 
 
 @pytest.mark.parametrize("spoilt", [True, False], ids=["spoilt", "whole"])
-def test_case_27_a_spoilt_cursor(oracle, orphans, receiver, until, spoilt):
+def test_case_27_a_spoilt_cursor(oracle, orphans, receiver, spoilt):
     """It costs duplicates, with the same ids, and no loss; a whole one costs nothing."""
     expected = []
     for name, spoil in CURSORS.items():
@@ -176,9 +187,9 @@ def test_case_27_a_spoilt_cursor(oracle, orphans, receiver, until, spoilt):
         is_behind = name == "behind the data"
         expected += tickets[3 if not spoilt else 1 if is_behind else 0 :]
     orphans.handler.start()
-    assert until(lambda: orphans.handler.stats().delivered == len(expected))
+    assert wait_until(lambda: orphans.handler.stats().delivered == len(expected))
 
-    assert until(lambda: not orphans.names())
+    assert wait_until(lambda: not orphans.names())
     oracle.assert_conserved(
         receiver, orphans.handler, fired=1, duplicates="seen" if spoilt else False, has_killed=True
     )
@@ -187,7 +198,7 @@ def test_case_27_a_spoilt_cursor(oracle, orphans, receiver, until, spoilt):
 @pytest.mark.parametrize("version", [0, 2], ids=["older", "newer"])
 @pytest.mark.parametrize("where", ["segment", "description"])
 def test_case_28_a_spool_of_another_version(  # noqa: PLR0917 - because fixtures are named, not placed
-    oracle, orphans, receiver, until, version, where, caplog
+    oracle, orphans, receiver, version, where, caplog
 ):
     """It is left untouched and told, whichever file says so; the handler works beside it."""
     path, left_alone = orphans.leave()
@@ -205,18 +216,18 @@ def test_case_28_a_spool_of_another_version(  # noqa: PLR0917 - because fixtures
     orphans.handler.start()
     oracle.log(orphans.log, 10)
     assert orphans.handler.flush(10)
-    assert until(lambda: orphans.handler.flush(1) and f"was written in format {version}" in caplog.text)
+    assert wait_until(lambda: orphans.handler.flush(1) and f"was written in format {version}" in caplog.text)
 
     assert before == {each.name: each.read_bytes() for each in path.iterdir()}
     oracle.assert_conserved(receiver, orphans.handler, fired=1, missing=set(left_alone))
 
 
-def test_case_34_an_entry_of_ten_megabytes_among_others(oracle, orphans, receiver, until):
+def test_case_34_an_entry_of_ten_megabytes_among_others(oracle, orphans, receiver):
     """A stream with one is adopted and delivered, and so are its neighbours."""
     orphans.leave()
     orphans.leave(3, size=10_000_000)
     orphans.leave()
     orphans.handler.start()
-    assert until(lambda: orphans.handler.stats().delivered == 9)
+    assert wait_until(lambda: orphans.handler.stats().delivered == 9)
 
     oracle.assert_conserved(receiver, orphans.handler, fired=1)
