@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from defender_logging._pipeline.entry import Entry
 from defender_logging._pipeline.spool import Fsync, SpoolError
 from defender_logging._pipeline.spool.writing import PAUSE_SECONDS
 
@@ -179,3 +180,17 @@ def test_a_deleted_directory_is_made_again(spool, line, read_all):
     assert [1, 2, 3, 4, 5] == seqs(read_all(store))
     assert ([], []) == spool.adopt()
     assert [1, 2, 3, 4, 5] == sorted(adopted_seqs(spool, read_all)[0])
+
+
+def test_takes_entries_at_once_after_others_were_saved(spool, line):
+    """Who finds out that the disk works again does so for all; otherwise a trouble that is over would be told anew."""
+    store = spool.store()
+    spool.fs.fail("make_directory", errno.ENOTDIR)
+    with pytest.raises(SpoolError):
+        store.append(1, line(1))
+    store.note_absent([1])
+    spool.fs.heal()
+    assert 1 == store.save([Entry(1, line(1))])
+    store.append(2, line(2))
+
+    assert 2 == store.unsettled_count

@@ -246,6 +246,8 @@ class StreamStore:
                 assert maker is not None
                 segment = maker.make_sealed(chunk, is_rescue=False, is_synced=self._is_synced)
                 saved += self._catalogue.move_absent((entry.seq for entry in chunk), segment)
+        if entries:  # The disk works: the next append need not wait for the end of the writer's rest.
+            self._note_room()
         return saved
 
     def take_damage(self) -> list[Damage]:

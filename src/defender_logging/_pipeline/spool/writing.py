@@ -192,5 +192,5 @@ class Writer:
                     self.seal(segment)
 
     def retry_now(self) -> None:
-        """End the pause after a failure: room was made."""
+        """End the pause after a failure: room was made, or the disk is seen to work."""
         self._pause = None
