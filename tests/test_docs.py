@@ -229,9 +229,33 @@ def test_settings_of_later_versions_are_named():
 
 def test_every_count_is_documented():
     """The page about delivery explains every field of ``Stats``."""
-    text = (ROOT / "docs/delivery-guarantees.md").read_text("utf-8")
+    text = (ROOT / "docs/delivery.md").read_text("utf-8")
 
     assert [] == [field.name for field in dataclasses.fields(Stats) if f"`{field.name}`" not in text]
+
+
+def statements(page: Path) -> list[str]:
+    """The paragraphs, list items and table rows of a page, without headings, heads of tables and fenced blocks."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^#.*$|^\|.*\n\|[-|]+$", "", text, flags=re.MULTILINE)
+    return [each.strip() for each in re.split(r"\n\n+|\n(?=[|-])", text) if each.strip()]
+
+
+TEST_NAMES = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^ *def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("statement", statements(ROOT / "docs/delivery.md"), ids=lambda text: text[:40])
+def test_every_statement_about_delivery_names_its_tests(statement):
+    """Each says in a comment behind it which tests show it, and these exist."""
+    comments = re.findall(r"<!-- (.*?) -->", statement)
+    names = [name for comment in comments for name in comment.split(", ")]
+
+    assert names, statement
+    assert [] == [name for name in names if name not in TEST_NAMES]
 
 
 def test_every_datadog_site_is_documented():
