@@ -168,6 +168,31 @@ def test_case_29_a_read_only_file_system(oracle, receiver, connect, small_disk, 
     oracle.assert_conserved(receiver, handler, fired=1)
 
 
+def test_case_29_killed_after_the_disk_has_healed(oracle, tickets, receiver):
+    """No further log call is needed for what only memory held: the disk heals, and then the process may die."""
+    receiver.refuse()
+    program = tickets.start(
+        """
+        handler = make(spool_dir="spool", max_batch_entries=7)
+        open("spool", "w").close()  # In the way of the directory.
+        log_tickets("main", 50)
+        tell("IN_MEMORY", handler._pipeline.pending_in_memory_only)
+        os.unlink("spool")
+        tell("SAVED", wait_until(lambda: not handler._pipeline.pending_in_memory_only))
+        wait_for_test()
+        """
+    )
+    in_memory = program.wait_for("IN_MEMORY")
+    assert program.wait_for("SAVED")
+    program.process.kill()
+    program.process.wait()
+    receiver.listen()
+    accounts = tickets.start_anew()
+
+    assert 50 == in_memory == len(tickets.note())
+    oracle.assert_conserved(receiver, *accounts, fired=in_memory)
+
+
 @pytest.mark.parametrize("operation", ["open", "write"])
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO], ids=errno.errorcode.get)
 def test_case_29_permission_lost_or_a_failing_disk(  # noqa: PLR0917 - because fixtures are named, not placed
