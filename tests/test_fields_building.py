@@ -588,3 +588,75 @@ def test_a_text_of_the_record_is_hidden_when_it_is_listed(name):
         assert "[redacted]" == builder.build(told).values[name]
     for _ in range(2):
         assert ("[redacted]" if name == "message" else "m") == builder.build(record()).values["message"]
+
+
+class TestSecretsInTexts:
+    """What looks like a secret is taken out wherever a record says it."""
+
+    TOKEN = "ghp_" + "a1" * 18
+
+    def everything(self):
+        """A record that shows the token in each of its places."""
+        try:
+            try:
+                raise KeyError(self.TOKEN)
+            except KeyError as error:
+                raise ValueError(f"https://u:{self.TOKEN}@host") from error
+        except ValueError:
+            exc_info = sys.exc_info()
+        deep = self.TOKEN
+        for _ in range(7):
+            deep = {"a": [deep]}
+        made = record(
+            "%s at %s",
+            (self.TOKEN, {"x": self.TOKEN}),
+            subject={"id": self.TOKEN, "name": "alice", "other": self.TOKEN},
+            object=f"Bearer {self.TOKEN}",
+            component=self.TOKEN,
+            reason=self.TOKEN,
+            note=self.TOKEN,
+            deep=deep,
+            data=self.TOKEN.encode(),
+            **{self.TOKEN: 1},
+        )
+        made.exc_info, made.stack_info, made.name = exc_info, self.TOKEN, self.TOKEN
+        return made
+
+    def test_none_is_left(self):
+        """Message and its arguments, typed fields, extras at any depth and their names, exceptions and their causes."""
+        for each in twice(self.everything()):
+            text = dumps(each).decode()
+
+            assert self.TOKEN not in text
+            assert ["[redacted] at {'x': '[redacted]'}", "Bearer [redacted]"] == [
+                each["message"],
+                each["object"],
+            ]
+            assert text.count("[redacted]") > 12
+
+    def test_none_is_left_in_a_mended_record(self):
+        """A record with odd attributes goes another way."""
+        made = self.everything()
+        made.process = "odd"
+
+        assert self.TOKEN not in dumps(values(made)).decode()
+
+    def test_a_digest_tells_equal_values_from_others(self):
+        """In extras, typed fields, parts of a subject and pairs, also of records like one before."""
+        builder = FieldsBuilder(
+            redactor=Redactor.from_setting({"add": ["tenant"], "digest_key": "0123456789abcdef"})
+        )
+        mark = Redactor.from_setting({"digest_key": "0123456789abcdef"}).mark
+        for secret in ("one", "two"):
+            made = record(
+                password=secret, tenant=secret, headers=[("cookie", secret)], deep={"token": secret}, n=1
+            )
+            fields = builder.build(made).values
+
+            assert [mark(secret)] * 4 == [
+                fields["password"],
+                fields["tenant"],
+                fields["headers"][0][1],
+                fields["deep"]["token"],
+            ]
+        assert mark("one") != mark("two")

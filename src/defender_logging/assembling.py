@@ -17,7 +17,7 @@ from defender_logging.field_plan import Plan, Planner
 from defender_logging.opening import ATOMS
 from defender_logging.plain import Snapshot, free_name
 from defender_logging.record_reading import error_fields
-from defender_logging.redaction import REDACTED, Redactor
+from defender_logging.redaction import Redactor
 from defender_logging.severity import Severity
 from defender_logging.strict_json import clean_text, dumps
 from defender_logging.tracing import current_trace
@@ -109,7 +109,7 @@ class Assembler:
         fields = fields or self._write(kind, attributes, message, given)
         for name in self._hidden_texts:
             if name in fields.values:
-                fields.values[name] = REDACTED
+                fields.values[name] = self._redactor.mark(fields.values[name])
         return fields
 
     def _fill_in(
@@ -153,7 +153,7 @@ class Assembler:
         self._write_origin(values, attributes)
         for name, source in plan.extras:
             values[name] = snapshot.take(given[source])
-        values.update(plan.hidden)
+        values.update({name: self._redactor.mark(given[source]) for name, source in plan.hidden.items()})
         if not (words.errors or _tells_of_an_error(attributes)):
             self._keep(kind, _Template(plan, levelno, values), given)
         _write_end(values, rest, words.errors)
@@ -168,7 +168,8 @@ class Assembler:
         are_texts = all(type(given.get(name, "")) is str for name in names)
         if not (plan.is_code and are_texts and "thread" in values and len(str(kind[-3:])) < _MAX_WORDS_CHARS):
             return
-        if plan.hidden_texts:  # A template would show the values of the next record.
+        if plan.hidden_texts or (plan.hidden and self._redactor.digest_key):
+            # A template would show the values of the next record, or the digest of this one's.
             return
         differing = ("time", "message", "thread", *plan.texts, *(name for name, _ in plan.extras))
         if len(self._templates) >= _MAX_TEMPLATES:
@@ -236,18 +237,18 @@ def _write_typed(
     if words.category is not None:
         values["category"] = words.category
     for name in plan.parties:
-        rest |= write_text(values, name, _shown(plan, name, given), snapshot)
+        rest |= write_text(values, name, _shown(plan, name, given, snapshot), snapshot)
     if words.outcome is not None:
         values["outcome"] = words.outcome
     for name in plan.circumstances:
-        rest |= write_text(values, name, _shown(plan, name, given), snapshot)
+        rest |= write_text(values, name, _shown(plan, name, given, snapshot), snapshot)
     return rest
 
 
-def _shown(plan: Plan, name: str, given: Mapping[Any, Any]) -> Any:
+def _shown(plan: Plan, name: str, given: Mapping[Any, Any], snapshot: Snapshot) -> Any:
     """Return the value to write for a typed field; None stays "not given"."""
     value = given[name]
-    return REDACTED if name in plan.hidden_texts and value is not None else value
+    return snapshot.redactor.mark(value) if name in plan.hidden_texts and value is not None else value
 
 
 def _write_end(values: dict[str, Any], rest: Mapping[str, Any], errors: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from defender_logging.field_names import CALLER_NAMES, CIRCUMSTANCES, PARTIES
 from defender_logging.plain import Snapshot, free_name
-from defender_logging.redaction import REDACTED, Redactor
+from defender_logging.redaction import Redactor
 
 __all__ = ["MAX_EXTRAS", "Plan", "Planner"]
 
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
         texts: parties and circumstances.
         hidden_texts: those of them whose values are redacted.
         extras: pairs of the name to write and the name to read.
-        hidden: the redacted extras, ready to write.
+        hidden: of the redacted extras the name to write, and the name to read.
         left_out: names beyond ``MAX_EXTRAS``.
     """
 
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     texts: tuple[str, ...]
     hidden_texts: frozenset[str]
     extras: tuple[tuple[str, Any], ...]
-    hidden: Mapping[str, str]
+    hidden: Mapping[str, Any]
     left_out: tuple[Any, ...]
 
 
@@ -94,18 +94,18 @@ class Planner:
             left_out=tuple(others[MAX_EXTRAS:]),
         )
 
-    def _named(self, names: Iterable[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    def _named(self, names: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Give each extra the name to write: its own if that is free, else ``extra_<name>``."""
         snapshot = Snapshot(self._redactor)
         extras: dict[str, Any] = {}
-        hidden: dict[str, str] = {}
+        hidden: dict[str, Any] = {}
         colliding = []
         for name in names:
             text = snapshot.name_of(name)
             if text in self._taken or text in extras or text in hidden:
                 colliding.append((text, name))
             elif self._redactor.hides(text):
-                hidden[text] = REDACTED
+                hidden[text] = name
             else:
                 extras[text] = name
         last_numbers: dict[str, int] = {}
@@ -115,7 +115,7 @@ class Planner:
                 taken = self._taken | extras.keys() | hidden.keys()
                 written = free_name(written, taken, last_numbers)
             if self._redactor.hides(text):
-                hidden[written] = REDACTED
+                hidden[written] = name
             else:
                 extras[written] = name
         return extras, hidden

@@ -106,14 +106,14 @@ class FieldsBuilder:
                 any other text of it becomes ``message``.
         """
         try:
-            return self._build(record) if formatter is None else self._build_with(formatter, record)
+            return self._searched(self._build_any(record, formatter))
         except Exception as error:  # noqa: BLE001 - a log call does not raise
             return self._build_odd(record, formatter, error)
 
     def _build_odd(self, record: Any, formatter: logging.Formatter | None, error: Exception) -> Fields:
         try:
             good = mended(record, self._redactor)
-            return self._build(good) if formatter is None else self._build_with(formatter, good)
+            return self._searched(self._build_any(good, formatter))
         except Exception:  # noqa: BLE001 - a second try does not either
             text, microseconds = self._assembler.time_text(time.time())
             values = {
@@ -123,6 +123,13 @@ class FieldsBuilder:
                 "logger": _OWN_LOGGER,
             }
             return Fields(values | self._speaker, microseconds, logging.ERROR)
+
+    def _searched(self, fields: Fields) -> Fields:
+        values = self._redactor.searched(fields.values)
+        return fields if values is fields.values else fields._replace(values=values)
+
+    def _build_any(self, record: Any, formatter: logging.Formatter | None) -> Fields:
+        return self._build(record) if formatter is None else self._build_with(formatter, record)
 
     def build_own(
         self, trail: str, severity: Severity, message: str, values: Mapping[str, Any], *, unix_seconds: float

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from defender_logging.opening import ATOMS, Bag, Pairs, opened
-from defender_logging.redaction import REDACTED, Redactor
+from defender_logging.redaction import Redactor
 from defender_logging.strict_json import clean_text, dumps
 
 __all__ = ["CIRCULAR", "MAX_DEPTH", "Snapshot", "free_name", "plain"]
@@ -74,7 +74,7 @@ class Snapshot:
         if id(value) in self._path:
             return CIRCULAR
         if type(value) is tuple and self._is_secret_pair(value):
-            return [self._walk(value[0], depth), REDACTED]
+            return [self._walk(value[0], depth), self.redactor.mark(value[1])]
         self._path.add(id(value))
         try:
             return self._container(opened(value), depth)
@@ -110,7 +110,7 @@ class Snapshot:
                 break
             name = self.name_of(key, depth)
             self._bytes_left -= len(name)
-            value = REDACTED if self._hides(name) else self._walk(item, depth)
+            value = self.redactor.mark(item) if self._hides(name) else self._walk(item, depth)
             values[free_name(name, values, last_numbers) if name in values else name] = value
         return values
 

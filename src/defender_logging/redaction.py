@@ -1,20 +1,39 @@
-"""Names whose values must not leave the house.
+"""What must not leave the house: values under telling names, and what looks like a secret in any text.
 
 A field's name comes from a record's extras or from a mapping at any depth; the answer says whether ``plain``
-writes the value or ``[redacted]``. Spelling does not matter: ``x-api-key``, ``xApiKey`` and ``X API KEY`` are
-one name. Only names are judged here, never what a value looks like.
+writes the value or a mark. Spelling does not matter: ``x-api-key``, ``xApiKey`` and ``X API KEY`` are one name.
+Afterwards ``FieldsBuilder`` has all the texts of an entry searched, before anything is encoded; what a secret
+looks like is said in ``secret_shapes``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from defender_logging.secret import Secret
+from defender_logging.secret_shapes import (
+    MARK_START,
+    is_bare_key,
+    may_hold_bare_key,
+    may_hold_secret,
+    without_secrets,
+)
+from defender_logging.strict_json import dumps
 
 __all__ = ["BUILT_IN_NAMES", "REDACTED", "Redactor"]
 
-REDACTED = "[redacted]"
+REDACTED = f"{MARK_START}]"
+
+DIGEST_CHARS = 16
+"""Of the digest in a mark: equal values are found, and it is short enough to read."""
+
+MIN_DIGEST_KEY_CHARS = 16
+"""A shorter key can be guessed, and with it the values."""
 
 BUILT_IN_NAMES: tuple[str, ...] = (
     *("password", "passwords", "passwd", "pwd", "passphrase", "passcode", "otp", "totp"),
@@ -26,6 +45,7 @@ BUILT_IN_NAMES: tuple[str, ...] = (
     *("account key", "ssh key", "hmac key", "keystore", "xprv"),
     *("mnemonic", "mnemonics", "mnemonic phrase", "seed", "seed phrase", "seed words", "recovery phrase"),
     *("connection string", "conn str", "dsn", "database url", "db url", "redis url", "broker url"),
+    *("card number", "credit card", "cvv", "cvc"),
 )
 """A name is hidden when it equals one of these or ends with one as whole words: ``db_password``."""
 
@@ -34,6 +54,11 @@ _ENDINGS = (
     *("apikey", "accesskey", "secretkey", "privatekey", "sessionid"),
 )
 """Those that no other word ends with: they tell also where a name has lost its case, ``useraccesstoken``."""
+
+_SUSPICIOUS = frozenset({"key", "priv", "private", "pk", "sk", "signer", "wallet", "entropy"})
+"""What stands under a name that ends so may be an id as well; it is hidden if it has the form of a private key."""
+
+_MODES = ("add", "only", "allow")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 """A run of capitals (``API``), a word that may begin with one (``Key``), or letters without such a case."""
@@ -66,6 +91,26 @@ def _joined_all(names: Any) -> frozenset[str]:
 _BUILT_IN = _joined_all(BUILT_IN_NAMES)
 
 
+def _digest_key(value: Any) -> Secret:
+    def check(key: str) -> str:
+        if len(key) < MIN_DIGEST_KEY_CHARS:
+            raise ValueError(
+                f"redact has a digest_key of {len(key)} characters; give {MIN_DIGEST_KEY_CHARS} or more, "
+                "drawn at random"
+            )
+        return key
+
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - settings collect ValueErrors
+            f"redact has a digest_key of type {type(value).__name__}; write 'env:NAME' or 'file:PATH'."
+        )
+    try:
+        return Secret(value, check)
+    except ValueError as error:
+        told = str(error)
+        raise ValueError(told if told.startswith("redact") else f"redact: its digest_key {told}.") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Redactor:
     """The names to hide, or with ``is_allow_list`` the only ones to show. Immutable; threads may share it.
@@ -74,11 +119,15 @@ class Redactor:
         names: in lower case, words joined.
         is_allow_list: hide every name that is not in ``names``. An allowed name is taken whole: ``id`` does
             not show ``session_id``. Rules the caller's extras at every depth, never the entry's own fields.
+        searches_texts: take out of every text what looks like a secret.
+        digest_key: put a digest of the value into its mark, keyed with this.
         others: what these hide is hidden too.
     """
 
     names: frozenset[str] = _BUILT_IN
     is_allow_list: bool = False
+    searches_texts: bool = True
+    digest_key: Secret | None = None
     others: tuple[Redactor, ...] = ()
     _answers: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
@@ -87,8 +136,10 @@ class Redactor:
         """Read the setting ``redact``.
 
         Args:
-            value: None: the built-in names; a list: these as well; ``{"only": [...]}``: these in their place;
-                ``{"allow": [...]}``: only these are shown.
+            value: None: the built-in names, and every text is searched; a list: these names as well;
+                ``{"only": [...]}``: these names alone, and no text is searched; ``{"allow": [...]}``: only these
+                names are shown, and every text is searched. Any mapping may have ``digest_key`` as well;
+                ``{"add": [...]}`` is the list in the form of a mapping.
 
         Raises:
             ValueError: for anything else, with the remedy.
@@ -97,19 +148,33 @@ class Redactor:
             return cls()
         if not isinstance(value, Mapping):
             return cls(_BUILT_IN | _joined_all(value))
-        if len(value) != 1 or not (set(value) & {"only", "allow"}):
+        modes = [key for key in value if key != "digest_key"]
+        if not value or len(modes) > 1 or not set(modes) <= set(_MODES):
             raise ValueError(
                 f"redact has the keys {list(value)!r}; "
                 "write a list of names, {'only': [...]} or {'allow': [...]}."
             )
-        ((mode, names),) = value.items()
-        return cls(_joined_all(names), is_allow_list=mode == "allow")
+        made = cls._from_mode(modes[0], _joined_all(value[modes[0]])) if modes else cls()
+        has_key = value.get("digest_key") is not None
+        return replace(made, digest_key=_digest_key(value["digest_key"])) if has_key else made
+
+    @classmethod
+    def _from_mode(cls, mode: str, names: frozenset[str]) -> Redactor:
+        if mode == "add":
+            return cls(_BUILT_IN | names)
+        return cls(names, is_allow_list=mode == "allow", searches_texts=mode == "allow")
 
     def also(self, other: Redactor) -> Redactor:
         """Return a redactor that hides what either of the two hides."""
         if other == self:
             return self
-        return Redactor(self.names, self.is_allow_list, (*self.others, other))
+        return replace(
+            self,
+            searches_texts=self.searches_texts or other.searches_texts,
+            digest_key=self.digest_key or other.digest_key,
+            others=(*self.others, other),
+            _answers={},
+        )
 
     def hides(self, name: str) -> bool:
         """Say whether the value of the field ``name`` is to be replaced by ``REDACTED``."""
@@ -126,6 +191,55 @@ class Redactor:
         """Say whether a field of the entry's own that the caller sets is hidden: an allow list spares those."""
         is_named = not self.is_allow_list and self._judge(name)
         return is_named or any(other.hides_own(name) for other in self.others)
+
+    def mark(self, value: object) -> str:
+        """Return what is written in the place of ``value``; equal texts and numbers have equal digests."""
+        if self.digest_key is None or not isinstance(value, (str, bytes, int, float)):
+            return REDACTED
+        known = value if isinstance(value, bytes) else str(value).encode(errors="surrogatepass")
+        digest = hmac.new(self.digest_key.reveal().encode(), known, hashlib.sha256).hexdigest()
+        return f"{MARK_START}:{digest[:DIGEST_CHARS]}]"
+
+    def suspects(self, name: str) -> bool:
+        """Say whether 64 hexadecimal digits under ``name`` are a private key, not a hash."""
+        words = _words(name)
+        return bool(words) and words[-1] in _SUSPICIOUS and not {"public", "pub"} & set(words)
+
+    def may_match(self, line: bytes) -> bool:
+        """Say whether the JSON ``line`` may have a text with a secret in it; a certain no is cheap."""
+        return self.searches_texts and may_hold_secret(line)
+
+    def searched(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return plain values without what looks like a secret, in texts and names at any depth.
+
+        The same object if there is none, which is nearly always.
+        """
+        if not self.searches_texts:
+            return values
+        line = dumps(values)
+        if not may_hold_secret(line) and not may_hold_bare_key(line):
+            return values
+        cleaned: dict[str, Any] = self._search(values, "")
+        return cleaned
+
+    def _search(self, value: Any, name: str) -> Any:
+        if isinstance(value, str):
+            if is_bare_key(value) and self.suspects(name):
+                return self.mark(value)
+            return without_secrets(value, self.mark)
+        if isinstance(value, list):
+            return [self._search(item, name) for item in value]
+        if not isinstance(value, dict):
+            return value
+        found: dict[str, Any] = {}
+        repeats: dict[str, int] = {}
+        for key, item in value.items():
+            clean = without_secrets(key, self.mark)
+            if clean in found:  # Two names may have become the same mark.
+                repeats[clean] = repeats.get(clean, 1) + 1
+                clean = f"{clean}_{repeats[clean]}"
+            found[clean] = self._search(item, key)
+        return found
 
     def _judge(self, name: str) -> bool:
         words = _words(name)

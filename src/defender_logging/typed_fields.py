@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from defender_logging.opening import Pairs, has_own_text, opened, text_of
 from defender_logging.plain import Snapshot, free_name
-from defender_logging.redaction import REDACTED, Redactor
+from defender_logging.redaction import Redactor
 from defender_logging.vocabulary import Vocabulary, describe_unknown_outcome, find_outcome
 
 __all__ = ["WordReader", "Words", "write_text"]
@@ -114,7 +114,7 @@ def _flatten(values: dict[str, Any], name: str, value: Any, snapshot: Snapshot) 
         part = snapshot.name_of(key)
         given[free_name(part, given, last_numbers) if part in given else part] = item
     parts = {
-        part: REDACTED
+        part: snapshot.redactor.mark(given[part])
         if snapshot.redactor.hides_own(f"{name}_{part}")
         else text_of(snapshot.take(given[part]))
         for part in _PARTS[name]
