@@ -8,7 +8,9 @@ import json
 import logging
 import logging.config
 import logging.handlers
+import os
 import queue
+import re
 import socket
 import sys
 import threading
@@ -942,3 +944,30 @@ class TestReceivers:
 
         assert ("retrying", 1) == (stats_of(handler).state, stats_of(handler).pending)
         assert "ECONNREFUSED" in handler.stats().last_error
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_tells_once_of_key_files_that_all_may_read(tmp_path, caplog):
+    """Each file by its name, at the first record; what is in it stays where it is."""
+    files = {name: tmp_path / name for name in ("key", "header", "digest", "safe")}
+    for path in files.values():
+        path.write_text("0123456789abcdef-secret\n")
+        path.chmod(0o644)
+    files["safe"].chmod(0o600)
+    handler = ApiKeyHandler(
+        url="http://127.0.0.1:1",
+        api_header_name="X-Key",
+        api_key=f"file:{files['key']}",
+        headers={"X-Other": f"file:{files['header']}", "X-Safe": f"file:{files['safe']}"},
+        redact={"digest_key": f"file:{files['digest']}"},
+        shutdown_timeout_seconds=0,
+    )
+    for _ in range(3):
+        handler.handle(logging.makeLogRecord({"msg": "m", "levelno": 30}))
+    handler.close()
+    told = [record.getMessage() for record in caplog.records if "can read" in record.getMessage()]
+
+    assert sorted(str(files[name]) for name in ("digest", "header", "key")) == sorted(
+        re.search(r"can read '(.*)'", sentence)[1] for sentence in told
+    )
+    assert "secret" not in caplog.text

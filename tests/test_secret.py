@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import pickle
 import pprint
 import threading
@@ -15,7 +16,7 @@ import traceback
 import pytest
 
 from defender_logging._pipeline.transport import Peer
-from defender_logging.secret import Secret, Url, resolve_reference
+from defender_logging.secret import Secret, Url, is_open_to_all, resolve_reference
 
 KEY = "s3cr3t-k3y-0123456789"
 ADDRESS = f"https://user:{KEY}@h.example:8443/hook/{KEY}?token={KEY}"
@@ -442,3 +443,20 @@ class TestUrl:
     def test_makes_a_proxy_s_authorization(self, user, value):
         """Of the user and password before the host, percent-decoded."""
         assert value == Url(f"http://{user}proxy.example:3128", may_have_user=True).basic_authorization()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize(("mode", "expected"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
+def test_a_file_that_all_may_read_is_seen(tmp_path, mode, expected):
+    """Group members are the administrator's choice."""
+    path = tmp_path / "key"
+    path.write_text("k")
+    path.chmod(mode)
+
+    assert expected is is_open_to_all(str(path))
+
+
+def test_a_file_that_is_not_there_is_not_open(tmp_path):
+    """Others complain of that."""
+    assert not is_open_to_all(str(tmp_path / "none"))
+    assert not is_open_to_all("a\0b")

@@ -96,6 +96,11 @@ class ForwardingHandler(logging.Handler):
         self._settings = settings.read_settings(self._kind, given)
         super().__init__(self._settings.level)
         self._reports = Reports()
+        for path in self._settings.open_key_files:
+            self._reports.add(
+                logging.WARNING,
+                f"{self._label()}: every user of this machine can read {path!r}, which holds a key; chmod 600 it",
+            )
         self._selection = _Selection(self._settings, self._reports)
         self._destination = self._make_destination()
         self._builder = FieldsBuilder(

@@ -14,12 +14,13 @@ import ipaddress
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["Secret", "Url", "resolve_reference"]
+__all__ = ["Secret", "Url", "is_open_to_all", "resolve_reference"]
 
 MIN_MASKED_CHARACTERS = 6
 """Shorter «keys» are words, and masking them would make answers unreadable."""
@@ -57,6 +58,14 @@ def resolve_reference(text: str) -> str:
             ) from None
         return content.removesuffix("\n")
     return text
+
+
+def is_open_to_all(path: str) -> bool:
+    """Say whether every user of this machine may read the file; False where that cannot be told."""
+    try:
+        return os.name == "posix" and bool(Path(path).stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def _hide(text: str, values: Iterable[str]) -> str:

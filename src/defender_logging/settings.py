@@ -23,8 +23,9 @@ from defender_logging.destinations import datadog, generic, splunk
 from defender_logging.destinations.base import Limits
 from defender_logging.errors import ConfigurationError
 from defender_logging.field_names import CALLER_NAMES, RESERVED_NAMES
+from defender_logging.proxies import environment_proxy
 from defender_logging.redaction import Redactor
-from defender_logging.secret import Secret, Url, resolve_reference
+from defender_logging.secret import Secret, Url, is_open_to_all, resolve_reference
 from defender_logging.selection import parse_log_levels, parse_log_types
 from defender_logging.vocabulary import Vocabulary
 
@@ -119,6 +120,7 @@ class Settings:
     """The settings of one handler, read and checked.
 
     ``vendor`` has those of the destination alone; ``headers`` among them may be secret, so it is not printed.
+    ``open_key_files`` are the files with keys that every user of this machine may read.
     """
 
     url: Url
@@ -156,6 +158,7 @@ class Settings:
     proxy_url: Url | None
     redactor: Redactor
     level: int
+    open_key_files: tuple[str, ...]
     vendor: Mapping[str, Any] = field(repr=False)
 
 
@@ -384,12 +387,14 @@ def read_settings(kind: Kind, given: dict[str, Any]) -> Settings:
     values["api_key"] = reader.read("api_key", Setting(parsers.secret(kind.normalise_key)))
     reader.refuse_unknown([*table, *kind.vendor, "vocabulary", "log_types", "api_key"])
     _check_address(reader, values, vendor)
+    _check_proxy(reader, values)
     _check_key(reader, values, vendor)
     _check_together(reader, values)
     if reader.problems:
         given.clear()  # Error trackers record the locals of every frame, and a key may stand in here.
         raise ConfigurationError(kind.handler, reader.problems)
     values["redactor"] = values.pop("redact")
+    values["open_key_files"] = tuple(filter(is_open_to_all, _key_files(reader.given)))
     values["host"] = values["host"] or _host_name()
     names = {field.name for field in fields(Settings)}
     return Settings(
@@ -415,6 +420,35 @@ def _check_address(reader: _Reader, values: dict[str, Any], vendor: dict[str, An
             f"url is {url.origin}, which would send key and trail unencrypted; use https://, or set "
             "allow_plaintext: true if the network in between is yours"
         )
+
+
+def _check_proxy(reader: _Reader, values: dict[str, Any]) -> None:
+    url, proxy = values["url"], values["proxy_url"]
+    if url is None:
+        return
+    if "proxy_url" not in reader.given:
+        try:
+            values["proxy_url"] = environment_proxy(url, os.environ)
+        except ValueError as error:
+            reader.problems.append(str(error))
+    elif proxy and url.scheme == "http" and not proxy.is_loopback and not values["allow_plaintext"]:
+        reader.problems.append(
+            f"proxy_url is {proxy.origin} and url is {url.origin}, so key and trail would reach the proxy "
+            "unencrypted; leave proxy_url out, use https://, or set allow_plaintext: true"
+        )
+
+
+def _key_files(given: Mapping[str, Any]) -> Iterable[str]:
+    """Return the paths of the files that hold keys, each once."""
+    headers, redact = given.get("headers"), given.get("redact")
+    references = [given.get(name) for name in ("api_key", "url", "proxy_url")]
+    references += headers.values() if isinstance(headers, Mapping) else []
+    references += [redact.get("digest_key")] if isinstance(redact, Mapping) else []
+    paths = [
+        each[len("file:") :] for each in references if isinstance(each, str) and each.startswith("file:")
+    ]
+    paths.append(given.get("client_key_file") or given.get("client_cert_file") or "")
+    return dict.fromkeys(filter(None, paths))
 
 
 def _check_key(reader: _Reader, values: dict[str, Any], vendor: dict[str, Any]) -> None:

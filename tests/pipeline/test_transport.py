@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from defender_logging._pipeline.transport import HttpTransport, Peer, _Response
+from defender_logging._pipeline.connection.exchange import _Response
+from defender_logging._pipeline.transport import HttpTransport, Peer
 from defender_logging._pipeline.wire import TransportError, WireRequest
 from defender_logging.secret import Secret, Url
 from defender_logging.testing import Answer, LocalReceiver, make_certificate

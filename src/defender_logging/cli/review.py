@@ -61,7 +61,20 @@ def review(config: Mapping[str, Any], built: Built, *, is_ini: bool = False) -> 
     routes = Routes(config)
     for name in built.ours:
         findings += _about_route(name, routes, built)
+        findings += [
+            Finding(
+                ("handlers", name),
+                f"every user of this machine can read {path!r}; chmod 600 it",
+                is_note=True,
+            )
+            for path in _open_key_files(built, name)
+        ]
     return findings
+
+
+def _open_key_files(built: Built, name: str) -> tuple[str, ...]:
+    handler = built.handlers.get(name)
+    return settings_of(handler).open_key_files if handler is not None else ()
 
 
 class Routes:
