@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
 
 import pytest
 from hypothesis import settings
@@ -21,3 +24,58 @@ def _no_pipeline_is_left_behind():
     yield
     for pipeline in list(lifecycle._pipelines):
         lifecycle.forget(pipeline)
+
+
+@pytest.fixture
+def connect_proxy():  # noqa: C901 - because a proxy is a small server
+    """A CONNECT proxy on loopback that takes every name for this machine: (url, request heads, statuses to answer)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heads, statuses, threads = [], [], []
+
+    def pump(source, sink):
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def serve(client):
+        with client:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(65_536)
+            heads.append(head.decode())
+            status = statuses.pop(0) if statuses else 200
+            if status != 200:
+                client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+                return
+            port = int(head.split()[1].decode().rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), 5) as upstream:
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=pump, args=(upstream, client))
+                back.start()
+                pump(client, upstream)
+                back.join(10)
+
+    def accept():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=serve, args=(client,))
+            thread.start()
+            threads.append(thread)
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads, statuses
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    acceptor.join(10)
+    for thread in threads:
+        thread.join(10)

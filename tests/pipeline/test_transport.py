@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import socket
+import ssl
+import struct
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -330,6 +333,43 @@ class TestTls:
 
         assert [] == [request for request in receiver.requests if request.method == "POST"]
 
+    def test_a_refusal_after_the_handshake_is_told_though_a_reset_hid_it(self, connect, tmp_path):
+        """In TLS 1.3 the client writes before the server has judged it; a second connection only listens."""
+        certificate = make_certificate(tmp_path)
+        contexts = [certificate.server_context()]
+        contexts.append(replace(certificate, client_ca_file=certificate.ca_file).server_context())
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def reset_then_refuse():
+            client, _ = listener.accept()
+            with contexts[0].wrap_socket(client, server_side=True) as secure:
+                secure.recv(1)
+                secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client, _ = listener.accept()
+            with client, contextlib.suppress(ssl.SSLError, OSError):
+                contexts[1].wrap_socket(client, server_side=True).close()
+
+        thread = threading.Thread(target=reset_then_refuse)
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            error = failure_of(connect(url, ca_file=certificate.ca_file))
+        finally:
+            thread.join(10)
+            listener.close()
+
+        assert error.is_hold
+        assert "set client_cert_file" in error.reason
+
+    def test_a_reset_is_no_refusal(self, connect, tmp_path):
+        """Nothing is said on the second connection, so it stays a matter of time."""
+        certificate = make_certificate(tmp_path)
+        with LocalReceiver(tls=certificate) as receiver:
+            receiver.script(Answer(cut_at="after_body"))
+            error = failure_of(connect(receiver.url, ca_file=receiver.ca_file, connect_timeout_seconds=0.2))
+
+        assert (False, True) == (error.is_hold, error.is_ambiguous)
+
     def test_heals_when_the_trust_file_is_renewed(self, tls_receiver, connect, tmp_path):
         """Files are read anew for each connection."""
         ca_file = tmp_path / "ca.pem"
@@ -343,63 +383,9 @@ class TestTls:
 
 
 class TestProxy:
-    @pytest.fixture
-    def proxy(self):  # noqa: C901 - because a proxy is a small server
-        """A CONNECT proxy on loopback: (url, seen request heads, statuses to answer)."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        heads, statuses, threads = [], [], []
-
-        def pump(source, sink):
-            try:
-                while data := source.recv(65_536):
-                    sink.sendall(data)
-            except OSError:
-                pass
-            finally:
-                for end in (source, sink):
-                    with contextlib.suppress(OSError):
-                        end.shutdown(socket.SHUT_RDWR)
-
-        def serve(client):
-            with client:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += client.recv(65_536)
-                heads.append(head.decode())
-                status = statuses.pop(0) if statuses else 200
-                if status != 200:
-                    client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
-                    return
-                host, port = head.split()[1].decode().rsplit(":", 1)
-                with socket.create_connection((host, int(port)), 5) as upstream:
-                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                    back = threading.Thread(target=pump, args=(upstream, client))
-                    back.start()
-                    pump(client, upstream)
-                    back.join(10)
-
-        def accept():
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                thread = threading.Thread(target=serve, args=(client,))
-                thread.start()
-                threads.append(thread)
-
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads, statuses
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        acceptor.join(10)
-        for thread in threads:
-            thread.join(10)
-
-    def test_tunnels_and_keeps_the_key_inside(self, proxy, connect):
+    def test_tunnels_and_keeps_the_key_inside(self, connect_proxy, connect):
         """The proxy sees where to, and its own password, but never the key."""
-        url, heads, _ = proxy
+        url, heads, _ = connect_proxy
         with LocalReceiver(tls=True) as receiver:
             proxy_url = Url(url.replace("//", "//user:pass@"), may_have_user=True)
             transport = connect(receiver.url, ca_file=receiver.ca_file, proxy_url=proxy_url)
@@ -411,9 +397,9 @@ class TestProxy:
         assert KEY not in heads[0]
 
     @pytest.mark.parametrize(("status", "is_hold"), [(407, True), (403, True), (502, False), (503, False)])
-    def test_a_refusal_of_the_proxy_is_told_apart(self, proxy, connect, status, is_hold):
+    def test_a_refusal_of_the_proxy_is_told_apart(self, connect_proxy, connect, status, is_hold):
         """407 needs a person, 502 needs time; neither is an answer of the receiver."""
-        url, _, statuses = proxy
+        url, _, statuses = connect_proxy
         statuses.append(status)
         error = failure_of(connect("https://localhost:1", proxy_url=Url(url)))
 

@@ -21,7 +21,14 @@ import math
 import re
 from dataclasses import replace
 
-from defender_logging._pipeline.connection import Connection, ExchangeError, Peer, open_connection
+from defender_logging._pipeline.connection import (
+    Connection,
+    ExchangeError,
+    Peer,
+    late_refusal,
+    open_connection,
+    refusal,
+)
 from defender_logging._pipeline.wire import TransportError, WireRequest
 from defender_logging._version import __version__
 from defender_logging.clock import SYSTEM_CLOCK
@@ -50,6 +57,7 @@ class HttpTransport:
         self._connected_at = 0.0
         self._latest = math.inf
         self._cookies: dict[str, str] = {}
+        self._was_heard = False
 
     def send(self, request: WireRequest) -> Response:
         """Send over the kept connection, or a new one when there is none or it is too old."""
@@ -58,7 +66,10 @@ class HttpTransport:
         try:
             response, keeps_alive = connection.exchange(request, self._headers(request))
         except ExchangeError as error:
+            refused = self._refusal(error)
             self.close()
+            if refused is not None:
+                raise refused from error.__cause__
             is_stale = is_reused and error.is_before_response and not error.is_timeout
             raise TransportError(
                 error.reason, is_ambiguous=error.is_after_request, is_stale_connection=is_stale
@@ -66,6 +77,7 @@ class HttpTransport:
         except BaseException:
             self.close()
             raise
+        self._was_heard = True
         if not keeps_alive:
             self.close()
         self._keep_cookies(response)
@@ -119,6 +131,19 @@ class HttpTransport:
     def _limited(self, seconds: float) -> float:
         return max(0.001, min(seconds, self._latest - SYSTEM_CLOCK.monotonic()))
 
+    def _refusal(self, error: ExchangeError) -> TransportError | None:
+        """Return what to tell if the exchange failed because the peer refuses our TLS, which no retry mends."""
+        if not error.is_before_response or self._peer.url.scheme != "https":
+            return None
+        found = refusal(error, self._peer)
+        if found is None and not (self._was_heard or error.is_timeout):
+            found = late_refusal(self._limited_peer())
+        return found
+
+    def _limited_peer(self) -> Peer:
+        seconds = self._limited(self._peer.connect_timeout_seconds)
+        return replace(self._peer, connect_timeout_seconds=seconds)
+
     def _headers(self, request: WireRequest) -> dict[str, str]:
         headers = dict(request.headers)
         if "user-agent" not in map(str.lower, headers):
@@ -144,8 +169,6 @@ class HttpTransport:
             if SYSTEM_CLOCK.monotonic() - self._connected_at < MAX_CONNECTION_AGE_SECONDS:
                 return self._connection, True
             self.close()
-        connection = open_connection(
-            replace(self._peer, connect_timeout_seconds=self._limited(self._peer.connect_timeout_seconds))
-        )
+        connection = open_connection(self._limited_peer())
         self._connection, self._connected_at = connection, SYSTEM_CLOCK.monotonic()
         return connection, False

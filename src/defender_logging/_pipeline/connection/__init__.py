@@ -4,7 +4,8 @@ The transport asks ``open_connection`` for one, and the connection to ``exchange
 """
 
 from defender_logging._pipeline.connection.exchange import Connection, ExchangeError
-from defender_logging._pipeline.connection.opening import open_connection
+from defender_logging._pipeline.connection.failures import refusal
+from defender_logging._pipeline.connection.opening import late_refusal, open_connection
 from defender_logging._pipeline.connection.peer import Peer
 
-__all__ = ["Connection", "ExchangeError", "Peer", "open_connection"]
+__all__ = ["Connection", "ExchangeError", "Peer", "late_refusal", "open_connection", "refusal"]

@@ -140,6 +140,11 @@ class Connection(urllib3.connection.HTTPConnection):
         """Return the certificate that the peer has shown, in DER."""
         return self.sock.getpeercert(binary_form=True) if isinstance(self.sock, ssl.SSLSocket) else None
 
+    def listen(self, seconds: float) -> None:
+        """Wait for the peer to say something unasked; raises OSError if it has not by then, or it is an alert."""
+        self.sock.settimeout(seconds)
+        self.sock.recv(1)
+
     def abandon(self) -> None:
         """Let go of the socket without a word to the peer."""
         if self.sock is not None:

@@ -13,10 +13,34 @@ import urllib3.exceptions
 from defender_logging._pipeline.connection.peer import Peer
 from defender_logging._pipeline.wire import TransportError
 
-__all__ = ["TLS_CUT_SHORT", "connect_error", "is_about_trust", "words_for"]
+__all__ = ["TLS_CUT_SHORT", "connect_error", "is_about_trust", "refusal", "words_for"]
 
 TLS_CUT_SHORT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The peer broke off, as a server does that restarts: in a handshake not a matter of configuration."""
+
+
+REFUSALS = frozenset(
+    {
+        *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "TLSV1_ALERT_ACCESS_DENIED"),
+        *("SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "SSLV3_ALERT_NO_CERTIFICATE"),
+        *("SSLV3_ALERT_CERTIFICATE_REVOKED", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+        *("SSLV3_ALERT_CERTIFICATE_UNKNOWN", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    }
+)
+"""OpenSSL's codes for a server's refusal of the client, mostly for its certificate or the lack of one."""
+
+
+def refusal(error: BaseException, peer: Peer) -> TransportError | None:
+    """Return what to tell if the server has refused us in TLS, before it read any request; else None."""
+    cause = _find(error, (ssl.SSLError,))
+    if not isinstance(cause, ssl.SSLError) or cause.reason not in REFUSALS:
+        return None
+    mine = "the one in client_cert_file is none" if peer.client_cert_file else "set client_cert_file"
+    return TransportError(
+        f"{peer.url.origin} refuses us in the TLS handshake ({words_for(cause)}); it may want a client certificate "
+        f"of an issuer that it trusts, and {mine}",
+        is_hold=True,
+    )
 
 
 def connect_error(  # noqa: PLR0911 - because each kind of failure has its own words
@@ -36,6 +60,9 @@ def connect_error(  # noqa: PLR0911 - because each kind of failure has its own w
             f"the certificate of {where} is not the one that server_fingerprint pins{_how_to_pin(fingerprint)}",
             is_hold=True,
         )
+    refused = refusal(error, peer)
+    if refused is not None:
+        return refused
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, TLS_CUT_SHORT):
         return TransportError(
             f"no TLS connection to {where} ({words_for(cause)}); TLS 1.2 or newer is needed", is_hold=True

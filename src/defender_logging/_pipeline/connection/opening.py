@@ -13,12 +13,16 @@ import encodings.idna  # noqa: F401 - because resolving imports it, and an impor
 import ssl
 
 from defender_logging._pipeline.connection.exchange import Connection, PlainConnection, TlsConnection
-from defender_logging._pipeline.connection.failures import connect_error, is_about_trust
+from defender_logging._pipeline.connection.failures import connect_error, is_about_trust, refusal
 from defender_logging._pipeline.connection.peer import Peer
 from defender_logging._pipeline.connection.tls import fingerprint_of, tls_context, trusting_context
+from defender_logging._pipeline.wire import TransportError
 from defender_logging.secret import Url
 
-__all__ = ["open_connection"]
+__all__ = ["late_refusal", "open_connection"]
+
+_LISTEN_SECONDS = 1.0
+"""An alert comes a round trip after the handshake."""
 
 
 def open_connection(peer: Peer) -> Connection:
@@ -35,6 +39,25 @@ def open_connection(peer: Peer) -> Connection:
         fingerprint = _shown_fingerprint(peer) if is_about_trust(error) else None
         raise connect_error(error, peer, status, fingerprint) from error
     return connection
+
+
+def late_refusal(peer: Peer) -> TransportError | None:
+    """Return why the peer refuses us although the handshake looked whole; None if it does not.
+
+    In TLS 1.3 a server judges the client's certificate when the client has already begun to write, and the reset that
+    follows can swallow the reason. So connect once more, write nothing, and listen for a moment.
+    """
+    try:
+        connection = open_connection(peer)
+    except TransportError as error:
+        return error if error.is_hold else None
+    try:
+        connection.listen(min(_LISTEN_SECONDS, peer.connect_timeout_seconds))
+    except OSError as error:  # No word in time is one, and so is a TLS alert.
+        return refusal(error, peer)
+    finally:
+        connection.close()
+    return None
 
 
 def _http(peer: Peer) -> PlainConnection:
