@@ -174,3 +174,22 @@ def test_never_raises_and_never_delivers(status, headers, body):
     assert isinstance(verdict, (Hold, Retry, Split))
     assert verdict.reason.isprintable()
     assert len(verdict.reason) < 1000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The SSL certificate error",
+        "No required SSL certificate was sent",
+        "The plain HTTP request was sent to HTTPS port",
+    ],
+)
+def test_holds_when_nginx_refuses_the_connection(words):
+    """It says 400 for a missing client certificate: the entries are not to blame, and none is given up."""
+    page = f"<html>\r\n<head><title>400 {words}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>"
+    page += f"\r\n<center>{words}</center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
+    verdict = judge(400, body=page.encode())
+
+    assert isinstance(verdict, Hold)
+    assert "client_cert_file" in verdict.reason
+    assert isinstance(judge(400, body=b'{"error": "No required SSL certificate was sent"}'), Split)

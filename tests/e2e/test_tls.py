@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import shutil
 import socket
 import ssl
@@ -304,6 +305,70 @@ def test_openssl_as_the_server_sees_nothing(  # noqa: PLR0917 - fixtures and a t
     assert SECRET_TEXT.encode() not in output
     assert KEY.encode() not in output
     assert b"POST" not in output
+
+
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+NGINX_CONF = """
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+  uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+  server {{
+    listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key};
+    ssl_client_certificate {ca}; ssl_verify_client {verify};
+    location / {{ return 200; }}
+  }}
+}}
+"""
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+@pytest.mark.parametrize(
+    ("fault", "verify", "scheme", "words"),
+    [
+        ("unknown CA", "off", "https", "not trusted"),
+        ("expired", "off", "https", "not trusted"),
+        ("good", "on", "https", "client_cert_file"),
+        ("good", "off", "http", "https in url"),
+    ],
+)
+def test_nginx_as_the_server_takes_nothing(  # noqa: PLR0917 - fixtures and a table's columns
+    faults, logger, fault, verify, scheme, words, tmp_path
+):
+    """It answers 400 to a missing client certificate and to plain HTTP: held, and all is there when it is mended."""
+    faults.folder = tmp_path
+    certificate = faults.good if fault == "good" else faults.server(fault)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        NGINX_CONF.format(
+            folder=tmp_path,
+            port=port,
+            cert=certificate.certificate_file,
+            key=certificate.key_file,
+            ca=faults.ca_file,
+            verify=verify,
+        )
+    )
+    given = {"ca_file": faults.ca_file} if scheme == "https" else {}
+    with subprocess.Popen(
+        [NGINX, "-p", str(tmp_path), "-c", str(conf), "-e", str(tmp_path / "early.log")]
+    ) as server:
+        try:
+            handler = handler_for(f"{scheme}://127.0.0.1:{port}/x", **given)
+            logger.addHandler(handler)
+            logger.info(SECRET_TEXT)
+            held(handler, words)
+            stats = handler.stats()
+            assert (1, 0, 0) == (stats.pending, stats.rejected, stats.delivered)
+        finally:
+            server.kill()
+    with LocalReceiver(tls=faults.good if scheme == "https" else False, port=port) as mended:
+        assert handler.flush(WAIT_SECONDS)
+        assert [SECRET_TEXT] == [entry["message"] for entry in mended.entries]
 
 
 def test_a_client_certificate_is_shown_to_the_peer_that_asks(faults, logger, tmp_path):

@@ -32,6 +32,20 @@ _BUSY = frozenset({408, 425, 429, 503})
 _NEVER_TAKEN = frozenset({501, 505})
 """The only server errors that the same request will meet for ever."""
 
+_NGINX_TLS_PAGES = (
+    b"<center>The SSL certificate error</center>",
+    b"<center>No required SSL certificate was sent</center>",
+    b"<center>The plain HTTP request was sent to HTTPS port</center>",
+)
+"""It shows its own statuses 495 to 497 as 400 and says them in the page alone: no entry is to blame.
+
+Source: nginx, src/http/ngx_http_special_response.c.
+"""
+
+_NGINX_TLS_REMEDY = (
+    "an nginx before the receiver refuses the connection; check client_cert_file, and https in url"
+)
+
 _HOLD_REMEDIES = {
     402: "the plan's quota is used up, or unpaid; see to it at the receiver",
     404: "nobody listens at this path; check the path of url",
@@ -56,6 +70,8 @@ def verdict_by_status(response: Response, *, receiver: str, key_remedy: str) -> 
     said = f"{receiver} answered {describe_answer(response)}"
     if status == _TOO_LARGE:
         return Split(f"{said}: the request is too large; it is halved.", OVERSIZE, is_oversize=True)
+    if status == 400 and any(page in response.body for page in _NGINX_TLS_PAGES):  # noqa: PLR2004 - Bad Request
+        return Hold(f"{said}: {_NGINX_TLS_REMEDY}.")
     if status in _ABOUT_THE_ENTRIES:
         return Split(f"{said}: an entry is not to its liking; halving finds it.", f"http_{status}")
     if status in _ABOUT_THE_KEY:
