@@ -16,7 +16,7 @@ import traceback
 import pytest
 
 from defender_logging._pipeline.transport import Peer
-from defender_logging.secret import Secret, Url, is_open_to_all, resolve_reference
+from defender_logging.secret import Secret, SecretText, Url, is_open_to_all, resolve_reference
 
 KEY = "s3cr3t-k3y-0123456789"
 ADDRESS = f"https://user:{KEY}@h.example:8443/hook/{KEY}?token={KEY}"
@@ -460,3 +460,23 @@ def test_a_file_that_is_not_there_is_not_open(tmp_path):
     """Others complain of that."""
     assert not is_open_to_all(str(tmp_path / "none"))
     assert not is_open_to_all("a\0b")
+
+
+def test_a_secret_text_shows_nothing_inside_anything_printed():
+    """Code reads it as any text; a debugger, an error tracker or a dataclass prints three stars."""
+    text = SecretText("hunter2")
+
+    assert "hunter2" == text
+    assert b"hunter2" == text.encode()
+    assert "hunter2" not in f"{text!r} {[text]} {({'a': text},)}"
+    assert "'***'" == repr(text)
+
+
+def test_a_secret_text_is_not_pickled():
+    """A copy in this process is itself."""
+    text = SecretText("hunter2")
+
+    assert text is copy.deepcopy([text])[0]
+    assert text is copy.copy(text)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(text)

@@ -43,7 +43,7 @@ from defender_logging.destinations.splunk import WARN_BATCH_BYTES, SplunkDestina
 from defender_logging.fitting import encode_to_fit
 from defender_logging.formatting import FieldsBuilder
 from defender_logging.metrics import Stats
-from defender_logging.secret import Secret
+from defender_logging.secret import Secret, SecretText
 from defender_logging.selection import SelectionFilter
 from defender_logging.severity import Severity
 
@@ -284,7 +284,7 @@ class ForwardingHandler(logging.Handler):
         return Identity(
             kind=self._kind.handler,
             origin=chosen.url.origin,
-            target="\n".join([target, *(f"{name}: {value}" for name, value in headers)]),
+            target=SecretText("\n".join([target, *(f"{name}: {value}" for name, value in headers)])),
             name=self.name,
             key_reference=key.reference if key else None,
             key=key.reveal() if key and not key.is_reference else None,
@@ -315,7 +315,8 @@ class ForwardingHandler(logging.Handler):
         """What a handler must share with a closed one to take its entries over: nobody's trail goes to another."""
         chosen = self._settings
         key = chosen.api_key.identity if chosen.api_key else None
-        address = (chosen.url.origin, self._kind.full_target(chosen.url.target))
+        # The path may be a key, and an identity is compared, not read.
+        address = (chosen.url.origin, Secret(self._kind.full_target(chosen.url.target)).identity)
         return (self._kind.handler, address, self.name, key, self._identity_details())
 
     def flush(self, timeout_seconds: float | None = None) -> bool:  # type: ignore[override]  # says more than None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["Secret", "Url", "is_open_to_all", "resolve_reference"]
+__all__ = ["Secret", "SecretText", "Url", "is_open_to_all", "resolve_reference"]
 
 MIN_MASKED_CHARACTERS = 6
 """Shorter «keys» are words, and masking them would make answers unreadable."""
@@ -99,6 +99,24 @@ class _Masked:
         return self
 
 
+class SecretText(str):
+    """A text that code reads as any other, and whose ``repr``, alone or inside a printed object, does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a SecretText cannot be pickled: it would carry a key with it")
+
+    def __copy__(self) -> SecretText:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SecretText:
+        return self
+
+
 class Secret(_Masked):
     """A key, given as ``env:NAME``, ``file:PATH`` or itself.
 
@@ -111,13 +129,13 @@ class Secret(_Masked):
     __slots__ = ("_check", "_reference", "_value")
 
     def __init__(self, reference: str, check: Callable[[str], str] | None = None) -> None:
-        self._reference = reference
+        self._reference = SecretText(reference)
         self._check = check
         self._value = self._read()
 
-    def _read(self) -> str:
+    def _read(self) -> SecretText:
         value = resolve_reference(self._reference)
-        return self._check(value) if self._check else value
+        return SecretText(self._check(value) if self._check else value)
 
     @property
     def is_reference(self) -> bool:
@@ -184,13 +202,13 @@ class Url(_Masked):
             raise ValueError("is not a URL; write https://host:port/path") from None
         if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or port == 0:
             raise ValueError("is not a URL with https:// and a host; write https://host:port/path")
-        self._userinfo = parts.netloc.rpartition("@")[0]
+        self._userinfo = SecretText(parts.netloc.rpartition("@")[0])
         if self._userinfo and not may_have_user:
             raise ValueError("carries a user or password; use api_header_name and api_key instead")
         self.scheme = parts.scheme.lower()
         self.host = parts.hostname
         self.port = port if port is not None else {"http": 80, "https": 443}[self.scheme]
-        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.target = SecretText((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
     @property
     def is_loopback(self) -> bool:
@@ -204,7 +222,7 @@ class Url(_Masked):
         """Return the value of a ``Basic`` authorization header for the URL's user, None if it has none."""
         if not self._userinfo:
             return None
-        return "Basic " + base64.b64encode(unquote(self._userinfo).encode()).decode()
+        return SecretText("Basic " + base64.b64encode(unquote(self._userinfo).encode()).decode())
 
     @property
     def origin(self) -> str:

@@ -25,7 +25,7 @@ from defender_logging.errors import ConfigurationError
 from defender_logging.field_names import CALLER_NAMES, RESERVED_NAMES
 from defender_logging.proxies import environment_proxy
 from defender_logging.redaction import Redactor
-from defender_logging.secret import Secret, Url, is_open_to_all, resolve_reference
+from defender_logging.secret import Secret, SecretText, Url, is_open_to_all, resolve_reference
 from defender_logging.selection import parse_log_levels, parse_log_types
 from defender_logging.vocabulary import Vocabulary
 
@@ -220,7 +220,7 @@ def _headers(value: object) -> Mapping[str, str]:
         )
         if checked.lower() in map(str.lower, read):
             raise ValueError(f"the header {checked!r} is there twice; leave one of them out")
-        read[checked] = content
+        read[checked] = SecretText(content)
     return MappingProxyType(read)
 
 

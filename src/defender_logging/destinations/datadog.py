@@ -21,6 +21,7 @@ from defender_logging._pipeline.entry import Draft, Fields, Trace
 from defender_logging._version import __version__
 from defender_logging.destinations.base import Delivered, Limits, Request, Response, Verdict
 from defender_logging.destinations.http_status import json_object, verdict_by_status
+from defender_logging.secret import SecretText
 from defender_logging.strict_json import dumps
 
 __all__ = ["INTAKE_PATH", "SITES", "DatadogDestination", "full_target", "site_url"]
@@ -106,7 +107,7 @@ class DatadogDestination:
         tags: Sequence[str] = (),
         environment: str | None = None,
     ) -> None:
-        self._target = full_target(target)
+        self._target = SecretText(full_target(target))
         self._origin = {"ddsource": ddsource}
         ddtags = _ddtags(tags, environment)
         if ddtags:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from defender_logging._pipeline.entry import Draft, Fields
 from defender_logging.destinations.base import Delivered, Limits, Request, Response, Retry, Verdict
 from defender_logging.destinations.http_status import describe_answer, verdict_by_status
+from defender_logging.secret import SecretText
 from defender_logging.strict_json import dumps
 
 __all__ = ["BODIES", "GenericDestination", "check_header"]
@@ -83,7 +84,7 @@ class GenericDestination:
     ) -> None:
         if body not in BODIES:
             raise ValueError(f"body is {body!r}; choose one of {', '.join(BODIES)}")
-        self._target = target if target.startswith("/") else f"/{target}"
+        self._target = SecretText(target if target.startswith("/") else f"/{target}")
         self._body = body
         theirs = dict(headers or {})
         taken = {name.lower() for name in theirs}

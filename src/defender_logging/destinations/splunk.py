@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from defender_logging._pipeline.entry import Draft, Fields
 from defender_logging.destinations.base import Acks, Limits, Request, Response, Verdict
 from defender_logging.destinations.splunk_replies import CLOUD_MAX_BODY_BYTES, interpret_reply, read_ack_reply
+from defender_logging.secret import SecretText
 from defender_logging.strict_json import dumps
 
 __all__ = [
@@ -110,10 +111,10 @@ class SplunkDestination:
         given = {"host": host, "source": source, "sourcetype": sourcetype, "index": index}
         metadata = {name: value for name, value in given.items() if value}
         self._is_raw = is_raw_target(target)
-        self._target = full_target(target)
+        self._target = SecretText(full_target(target))
         self.acks: Acks | None = _SplunkAcks(self._target) if use_ack else None
         if self._is_raw:
-            self._target = _with_query(self._target, metadata)
+            self._target = SecretText(_with_query(self._target, metadata))
         # On every object: Splunk's page can be read as if an object's metadata held for those after it.
         self._metadata = b"".join(b",%b:%b" % (dumps(key), dumps(value)) for key, value in metadata.items())
         self._writes_entry_host = not host
@@ -193,7 +194,7 @@ class _SplunkAcks:
 
     def __init__(self, target: str) -> None:
         path, mark, query = target.partition("?")
-        self._target = f"{_ENDPOINT.sub('', path)}/ack{mark}{query}"
+        self._target = SecretText(f"{_ENDPOINT.sub('', path)}/ack{mark}{query}")
 
     def headers(self, channel: str) -> Mapping[str, str]:
         return {CHANNEL_HEADER: channel}
