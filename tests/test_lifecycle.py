@@ -17,8 +17,8 @@ from defender_logging import flush_all, lifecycle
 from defender_logging._pipeline.buffer import Bounds, Overflow
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.pipeline import Pipeline
+from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
-from defender_logging._pipeline.worker import Policy
 from defender_logging.destinations.base import Response
 from defender_logging.destinations.generic import GenericDestination
 from defender_logging.testing import FakeTransport

@@ -237,6 +237,7 @@ class TestAccepting:
 
 
 SECONDS = ", at most 1000000000"
+IN_FLIGHT = "give a whole number of requests from 1 to 32, or 'auto' to let it adapt"
 REFUSED = [
     (GENERIC, "url", 5, "url is of type int; give 'https://host:port/path' as text"),
     (GENERIC, "url", "logs.example", "url is not a URL with https:// and a host; write https://host:port/path"),
@@ -281,8 +282,11 @@ REFUSED = [
     (GENERIC, "shutdown_timeout_seconds", [5], f"shutdown_timeout_seconds is [5]; give a number of seconds, 0 or more{SECONDS}"),
     (GENERIC, "compression", "gzpi", "compression is 'gzpi'; did you mean 'gzip'? choose from gzip, none, zstd"),
     (SPLUNK, "compression", "zstd", "compression is 'zstd', which SplunkHandler's receiver is not known to take; choose 'gzip'"),
-    (GENERIC, "max_in_flight", "auto", "max_in_flight is 'auto'; this version sends one request at a time, leave it out or choose 1"),
-    (GENERIC, "max_in_flight", 2, "max_in_flight is 2; this version sends one request at a time, leave it out or choose 1"),
+    (GENERIC, "max_in_flight", 0, f"max_in_flight is 0; {IN_FLIGHT}"),
+    (GENERIC, "max_in_flight", 33, f"max_in_flight is 33; {IN_FLIGHT}"),
+    (GENERIC, "max_in_flight", True, f"max_in_flight is True; {IN_FLIGHT}"),
+    (GENERIC, "max_in_flight", "Auto", f"max_in_flight is 'Auto'; {IN_FLIGHT}"),
+    (GENERIC, "max_in_flight", 2.0, f"max_in_flight is 2.0; {IN_FLIGHT}"),
     (GENERIC, "ca_file", "/no/such", "ca_file is '/no/such', which is not a file; check the path"),
     (GENERIC, "client_cert_file", "/", "client_cert_file is '/', which is not a file; check the path"),
     (GENERIC, "client_cert_file", "a\0b", "client_cert_file is 'a\\x00b', which is not a file; check the path"),

@@ -31,10 +31,10 @@ from defender_logging._pipeline.buffer import Bounds
 from defender_logging._pipeline.compression import compressor
 from defender_logging._pipeline.entry import Draft, Fields
 from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
+from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
 from defender_logging._pipeline.spool import Identity, SpoolDirectory
 from defender_logging._pipeline.wire import Transport
-from defender_logging._pipeline.worker import Policy
 from defender_logging.clock import SYSTEM_CLOCK
 from defender_logging.destinations.base import Destination
 from defender_logging.destinations.datadog import DatadogDestination
@@ -250,6 +250,7 @@ class ForwardingHandler(logging.Handler):
                 retry_max_seconds=chosen.retry_max_seconds,
                 retry_after_max_seconds=chosen.retry_after_max_seconds,
                 hold_retry_seconds=chosen.hold_retry_seconds,
+                max_in_flight=chosen.max_in_flight,
                 ack_timeout_seconds=chosen.vendor.get("ack_timeout_seconds", 0.0),
                 max_unacknowledged_bytes=chosen.max_queue_bytes,
             ),

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from defender_logging import parsers
 from defender_logging._pipeline.buffer import Overflow
 from defender_logging._pipeline.compression import COMPRESSIONS, has_zstd
+from defender_logging._pipeline.in_flight import HIGHEST_FIXED
 from defender_logging._pipeline.spool import Fsync, SpoolDirectory
 from defender_logging.destinations import datadog, generic, splunk
 from defender_logging.destinations.base import Limits
@@ -72,7 +73,7 @@ class CommonKeywords(TypedDict, total=False):
     compression: str
     connect_timeout_seconds: float
     request_timeout_seconds: float
-    max_in_flight: int
+    max_in_flight: int | Literal["auto"]
     retry_initial_seconds: float
     retry_max_seconds: float
     retry_after_max_seconds: float
@@ -143,6 +144,7 @@ class Settings:
     compression: str
     connect_timeout_seconds: float
     request_timeout_seconds: float
+    max_in_flight: int | Literal["auto"]
     retry_initial_seconds: float
     retry_max_seconds: float
     retry_after_max_seconds: float
@@ -241,10 +243,14 @@ def _spool_dir(value: object) -> str:
     return path
 
 
-def _one_in_flight(value: object) -> int:
-    if value != 1 or isinstance(value, bool):
-        raise ValueError(f"is {value!r}; this version sends one request at a time, leave it out or choose 1")
-    return 1
+def _in_flight(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= HIGHEST_FIXED:
+        return value
+    raise ValueError(
+        f"is {value!r}; give a whole number of requests from 1 to {HIGHEST_FIXED}, or 'auto' to let it adapt"
+    )
 
 
 def _metadata(name: str, default: str | None = None) -> Setting:
@@ -281,7 +287,7 @@ def _common(limits: Limits) -> dict[str, Setting]:
         "compression": Setting(parsers.choice(*COMPRESSIONS), "gzip"),
         "connect_timeout_seconds": Setting(wait, 5.0),
         "request_timeout_seconds": Setting(wait, 15.0),
-        "max_in_flight": Setting(_one_in_flight, 1),
+        "max_in_flight": Setting(_in_flight, 1),
         "retry_initial_seconds": Setting(wait, 1.0),
         "retry_max_seconds": Setting(wait, 60.0),
         "retry_after_max_seconds": Setting(wait_or_none, 600.0),

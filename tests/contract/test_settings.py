@@ -54,7 +54,8 @@ ACCEPTED = [
     ("max_batch_entries", 1), ("max_batch_bytes", 100_000), ("flush_interval_seconds", 0.5),
     ("flush_interval_seconds", 5),
     ("compression", "gzip"), ("compression", "none"), ("connect_timeout_seconds", 0.5), ("request_timeout_seconds", 30),
-    ("max_in_flight", 1), ("retry_initial_seconds", 0.1), ("retry_max_seconds", 120), ("retry_after_max_seconds", 1),
+    ("max_in_flight", 1), ("max_in_flight", 32), ("max_in_flight", "auto"),
+    ("retry_initial_seconds", 0.1), ("retry_max_seconds", 120), ("retry_after_max_seconds", 1),
     ("hold_retry_seconds", 10), ("shutdown_timeout_seconds", 1.5), ("shutdown_timeout_seconds", 0),
     ("allow_plaintext", True),
     ("allow_plaintext", False), ("redact", ["shoe_size"]), ("redact", {"only": ["shoe_size"]}),
@@ -117,7 +118,6 @@ def test_refuses(kind, name, value):
     ("name", "value"),
     [
         ("integrity", "sha256"), ("preset", "loki"),
-        ("max_in_flight", "auto"),
         ("integrity_key", "env:HOME"), ("max_spool_bytes", 1), ("fsync", "always"),
     ],
 )  # fmt: skip

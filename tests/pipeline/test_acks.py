@@ -11,9 +11,11 @@ import pytest
 from defender_logging._pipeline.acks import AckBook
 from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
 from defender_logging._pipeline.entry import Batch, Draft, Entry
+from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
+from defender_logging._pipeline.telling import TELL_OUTAGE_AFTER_SECONDS
 from defender_logging._pipeline.wire import TransportError
-from defender_logging._pipeline.worker import TELL_OUTAGE_AFTER_SECONDS, Policy, Sender
+from defender_logging._pipeline.worker import Sender
 from defender_logging.clock import Wake
 from defender_logging.destinations.base import Response
 from defender_logging.destinations.splunk import CHANNEL_HEADER, SplunkDestination
@@ -118,13 +120,13 @@ class Rig:
         """Make every step that is due now and, one after the other, within so many seconds."""
         end = self.clock.monotonic() + seconds
         while True:
-            wait = self.sender._seconds_to_wait()
+            wait = self.sender.loop._seconds_to_wait()
             if wait is None or self.clock.monotonic() + wait > end:
                 self.clock.advance(max(0.0, end - self.clock.monotonic()))
                 return
             if wait:
                 self.clock.advance(wait)
-            self.sender.step(None)
+            self.sender.loop.step(None)
 
     def stats(self):
         stats = self.buffer.stats(filtered=0, state=self.sender.state)
@@ -149,7 +151,7 @@ class TestAcknowledged:
 
         assert (10, 0, 0) == rig.counts()
         assert rig.stats().last_success_unix_seconds is not None
-        assert rig.sender._seconds_to_wait() is None
+        assert rig.sender.loop._seconds_to_wait() is None
         assert "idle" == rig.stats().state
 
     def test_asks_first_after_1_s_then_more_and_more_rarely(self):
@@ -159,7 +161,7 @@ class TestAcknowledged:
         rig.run()
         waits = []
         for _ in range(6):
-            waits.append(rig.sender._seconds_to_wait())
+            waits.append(rig.sender.loop._seconds_to_wait())
             rig.run(waits[-1])
 
         assert [1.0, 2.0, 4.0, 8.0, 10.0, 10.0] == waits
@@ -184,7 +186,7 @@ class TestAcknowledged:
         rig.run()
         rig.run(10)
 
-        assert 4 * rig.sender._book.parked_bytes > 20 * LINE_BYTES
+        assert 4 * rig.sender.loop._lanes._lanes[0].book.parked_bytes > 20 * LINE_BYTES
         assert 10 == len(rig.splunk.queries)
 
     def test_only_what_is_true_is_settled(self):
@@ -217,15 +219,15 @@ class TestAcknowledged:
         rig = Rig()
         rig.log()
         rig.run(20)
-        rig.sender._gather_since = rig.clock.monotonic()
+        rig.sender.loop._batching.begin_gathering(rig.clock.monotonic())
         rig.log(1)
 
-        assert 1.0 == rig.sender._seconds_to_send()
+        assert 1.0 == rig.sender.loop._seconds_to_send()
 
     def test_nothing_is_taken_beyond_the_bound(self):
         """What waits for acknowledgment is bounded, whatever the buffer behind would give."""
         rig = Rig(max_queue_bytes=1_000_000)
-        rig.sender._policy = Policy(
+        rig.sender.loop._policy = Policy(
             **{n: getattr(rig.policy, n) for n in Policy.__slots__} | {"max_unacknowledged_bytes": 1500}
         )
         rig.log(100)
@@ -410,7 +412,7 @@ class TestLost:
         rig.log()
         rig.run()
         assert 2 == len(rig.splunk.batches)
-        assert 120.0 == rig.sender._seconds_to_wait()
+        assert 120.0 == rig.sender.loop._seconds_to_wait()
 
         rig = Rig()
         rig.log()
@@ -418,7 +420,7 @@ class TestLost:
         rig.transport._answers.append(Response(429, (("retry-after", "30"),)))
         rig.log()
         rig.run()
-        assert 30.0 == rig.sender._seconds_to_query()
+        assert 30.0 == rig.sender.loop._seconds_to_query(rig.sender.loop._lanes._lanes[0])
 
 
 class TestReceipts:
@@ -431,18 +433,18 @@ class TestReceipts:
         assert ("held", (0, 10, 10)) == (rig.stats().state, rig.counts())
         assert "token" in rig.stats().last_error
         assert "use_ack: false" in rig.stats().last_error
-        assert 300.0 == rig.sender._not_before - rig.clock.monotonic()
+        assert 300.0 == rig.sender.loop._gate._not_before - rig.clock.monotonic()
 
     def test_a_prefix_has_a_receipt_of_its_own(self):
         """Of a batch with a bad entry those before it are parked, the bad one is rejected, the rest goes on."""
         rig = Rig([answer({"text": "x", "code": 6, "invalid-event-number": 3, "ackId": 0}, 400)])
-        rig.splunk.next[rig.sender._book.channel] = 1
+        rig.splunk.next[rig.sender.loop._lanes._lanes[0].book.channel] = 1
         rig.log()
         rig.run()
 
         assert [[*range(5, 11)]] == [seqs for _, _, seqs in rig.splunk.batches]
         assert (1, 9) == (rig.stats().rejected, rig.stats().pending)
-        rig.splunk.acked.add((rig.sender._book.channel, 0))
+        rig.splunk.acked.add((rig.sender.loop._lanes._lanes[0].book.channel, 0))
         rig.run(1)
         assert (3, 6, 0) == rig.counts()
 
@@ -466,11 +468,11 @@ class TestLeaving:
         rig.splunk.acknowledge(1)
         rig.run(1)
         rig.log(1)
-        rig.sender._is_leaving = True
+        rig.sender.loop.is_leaving = True
         rig.sender._hand_over()
         assert [*range(1, 11), *range(21, 32)] == [entry.seq for entry in rig.buffer._entries]
         assert (10, 21, 20) == rig.counts()
-        assert 0 == rig.sender._book.parked_bytes
+        assert 0 == rig.sender.loop._lanes._lanes[0].book.parked_bytes
 
     def test_what_waits_to_go_again_is_handed_back_in_order_too(self):
         """An older batch that was lost and a newer one that is parked: the stream keeps its order."""
@@ -481,8 +483,8 @@ class TestLeaving:
         rig.transport._answers.extend([rig.splunk, Response(503)])
         rig.log()
         rig.run()
-        assert 1 == len(rig.sender._work)
-        rig.sender._is_leaving = True
+        assert 1 == len(rig.sender.loop._batching.again)
+        rig.sender.loop.is_leaving = True
         rig.sender._hand_over()
 
         assert [*range(1, 21)] == [entry.seq for entry in rig.buffer._entries]
@@ -560,7 +562,8 @@ class TestBook:
 def test_no_compression_leaks_into_the_query():
     """The query is plain JSON even where batches are compressed."""
     rig = Rig()
-    rig.sender._compress, rig.sender._content_encoding = gzip.compress, "gzip"
+    packing = rig.sender.loop._packing
+    packing._compress, packing._content_encoding = gzip.compress, "gzip"
     rig.transport._then = answer({"text": "Success", "code": 0, "ackId": 0})
     rig.log()
     rig.run(1)

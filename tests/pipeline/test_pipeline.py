@@ -13,8 +13,8 @@ import pytest
 from defender_logging._pipeline.buffer import CLOSED, QUEUE_FULL, Bounds, Overflow
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.pipeline import STREAM_BYTES, Pipeline
+from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
-from defender_logging._pipeline.worker import Policy
 from defender_logging.clock import SYSTEM_CLOCK
 from defender_logging.destinations.base import Response
 from defender_logging.destinations.generic import GenericDestination

@@ -16,11 +16,12 @@ from typing import Any
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import Bounds, Buffer
 from defender_logging._pipeline.entry import Draft
+from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
 from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, SpoolError
 from defender_logging._pipeline.spooled_buffer import SpooledBuffer
 from defender_logging._pipeline.wire import Transport
-from defender_logging._pipeline.worker import Policy, Sender
+from defender_logging._pipeline.worker import Sender
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
 from defender_logging.destinations.base import Destination
 from defender_logging.metrics import Stats
@@ -79,7 +80,6 @@ class Pipeline:
         self.when_late: Callable[[Pipeline], None] = lambda _: None
         """Called when a closed pipeline has entries again, which only a spool takes."""
         self._told: set[str] = set()
-        self._transport = transport
         wake = Wake()
         self._spool = spool
         self._adopted: list[AdoptedBuffer] = []
@@ -207,7 +207,7 @@ class Pipeline:
             adopted.abandon()
         if isinstance(self.buffer, SpooledBuffer):
             self.buffer.abandon()
-        self._transport.abandon()
+        self.sender.loop.abandon()
 
     def stats(self, *, filtered: int) -> Stats:
         """Take all counts at one moment."""

@@ -84,6 +84,12 @@ class HttpTransport:
         # Before anybody shortens it for people: half a key would not be found any more.
         return replace(response, body=self.mask(response.body.decode("latin-1")).encode("latin-1"))
 
+    def another(self) -> HttpTransport:
+        """Return one more to the same peer, with a connection and cookies of its own."""
+        other = HttpTransport(self._peer)
+        other.limit(self._latest)
+        return other
+
     def probe(self) -> str | None:
         """Connect and hang up without a request.
 

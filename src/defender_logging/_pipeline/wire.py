@@ -61,6 +61,10 @@ class Transport(Protocol):
         """
         ...
 
+    def another(self) -> Transport:
+        """Return one more to the same peer, with a connection of its own."""
+        ...
+
     def refresh_key(self) -> bool:
         """Read the key's reference again; True if the key has changed."""
         ...

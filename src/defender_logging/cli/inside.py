@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from defender_logging import lifecycle
 from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
-from defender_logging._pipeline.wire import Transport
 from defender_logging.handlers import ForwardingHandler
 from defender_logging.settings import Settings
 
@@ -51,7 +50,6 @@ def spool_plan_of(handler: ForwardingHandler, name: str) -> SpoolPlan | None:
     return plan and replace(plan, identity=replace(plan.identity, name=name))
 
 
-def pipeline_apart(handler: ForwardingHandler) -> tuple[Pipeline, Transport]:
+def pipeline_apart(handler: ForwardingHandler) -> Pipeline:
     """Make a pipeline of the handler's settings that nobody else knows: no thread, and no search for orphans."""
-    pipeline = handler._make_pipeline()
-    return pipeline, pipeline._transport
+    return handler._make_pipeline()

@@ -125,7 +125,7 @@ def _streams(plan: SpoolPlan) -> list[Found]:
 
 
 def _deliver(task: _Task, timeout_seconds: float) -> _Result:
-    pipeline, transport = pipeline_apart(task.handler)
+    pipeline = pipeline_apart(task.handler)
     buffer, sender = pipeline.buffer, pipeline.sender
     assert isinstance(buffer, SpooledBuffer)
     progress = Progress(sys.stderr)
@@ -141,13 +141,13 @@ def _deliver(task: _Task, timeout_seconds: float) -> _Result:
                     pending, give_up_at = buffer.pending, now + timeout_seconds
                 if now >= give_up_at:
                     break
-                transport.limit(give_up_at)
-                sender.step(min(now + _STEP_SECONDS, give_up_at))
+                sender.loop.limit(give_up_at)
+                sender.loop.step(min(now + _STEP_SECONDS, give_up_at))
                 stats = pipeline.stats(filtered=0)
                 progress.show(task.name, stats.accepted - stats.pending, stats.accepted)
         finally:
             progress.clear()
-            transport.close()
+            sender.loop.close()
         return _Result(pipeline.stats(filtered=0), problems)
 
 

@@ -82,6 +82,10 @@ class FakeTransport:
             raise answer
         return answer if isinstance(answer, Response) else answer(request)
 
+    def another(self) -> FakeTransport:
+        """Return this one: all lanes take their answers from one list, and leave their requests in another."""
+        return self
+
     def refresh_key(self) -> bool:
         """Whether the key has changed, which it does ``key_changes`` times."""
         with self._changed:
