@@ -263,17 +263,6 @@ def test_reads_the_measured_answer_with_an_ack_id():
     assert ({0}, {1: "hec_code_6"}) == (verdict.delivered, verdict.rejected)
 
 
-@pytest.mark.parametrize("code", [24, 25])
-def test_tells_of_a_warning_that_came_with_the_success(code):
-    """The entries are in; who looks after Splunk may want to know."""
-    assert f"code {code}" in judge(200, {"text": "x", "code": code}).note
-
-
-def test_says_nothing_about_a_plain_success():
-    """Code 0 needs no words."""
-    assert Delivered("") == judge(200, {"text": "Success", "code": 0})
-
-
 @pytest.mark.parametrize(
     ("code", "word"),
     [

@@ -29,11 +29,6 @@ class Backoff:
         self._draw = draw
         self._failures = 0
 
-    @property
-    def failures(self) -> int:
-        """Failed tries since the last success."""
-        return self._failures
-
     def reset(self) -> None:
         """Start over: something has been delivered."""
         self._failures = 0

@@ -88,11 +88,9 @@ class Delivered:
     """The receiver has every entry.
 
     Attributes:
-        note: tells of a warning that came with the success.
         receipt: the number under which ``Acks`` is asked whether the entries are safe; None: they are.
     """
 
-    note: str = ""
     receipt: int | None = None
 
 
@@ -184,11 +182,6 @@ class Acks(Protocol):
 
 class Destination(Protocol):
     """A vendor's rules as pure functions. Safe to share between threads: it never changes."""
-
-    @property
-    def kind(self) -> str:
-        """``splunk``, ``datadog`` or ``generic``."""
-        ...
 
     @property
     def limits(self) -> Limits:

@@ -94,7 +94,6 @@ class DatadogDestination:
 
     __slots__ = ("_headers", "_origin", "_target")
 
-    kind = "datadog"
     limits = _LIMITS
     reserved_names = _RESERVED
     acks = None

@@ -74,7 +74,6 @@ class GenericDestination:
 
     __slots__ = ("_body", "_headers", "_target")
 
-    kind = "generic"
     limits = _LIMITS
     reserved_names: frozenset[str] = frozenset()
     acks = None

@@ -92,7 +92,6 @@ class SplunkDestination:
         "acks",
     )
 
-    kind = "splunk"
     limits = _LIMITS
     reserved_names = _ENVELOPE_NAMES
 

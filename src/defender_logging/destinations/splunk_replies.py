@@ -224,7 +224,7 @@ def _sentence(response: Response, code: object, text: object, row: HecCode) -> s
 def _judge_whole(meaning: Meaning, said: _Said) -> Verdict:
     """Codes that mean the same for each entry of the request."""
     if meaning is Meaning.ACCEPTED:
-        return Delivered(f"{said.sentence}: {said.remedy}." if said.remedy else "")
+        return Delivered()
     if meaning in (Meaning.BUSY, Meaning.UNKNOWN):
         return Retry(f"{said.sentence}: {said.remedy}.", is_ambiguous=meaning is Meaning.UNKNOWN)
     return Hold(f"{said.sentence}: {said.remedy}.", is_about_the_key=meaning is Meaning.TOKEN)
