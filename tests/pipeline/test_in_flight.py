@@ -6,6 +6,7 @@ import pytest
 
 from defender_logging._pipeline.in_flight import (
     HIGHEST_ADAPTIVE,
+    PATIENCE_ROUNDS,
     AdaptiveLimit,
     FixedLimit,
     make_limit,
@@ -85,6 +86,29 @@ def test_many_refusals_end_at_one():
     go_round(limit, 0.1)
 
     assert 2 == limit.current
+
+
+def test_comes_near_a_refused_number_again_only_after_a_while():
+    """A receiver that takes four at a time is not asked to refuse a fifth twice a second."""
+    limit = grown_to(5)
+    limit.note_refusal()
+    seen = []
+    for _ in range(PATIENCE_ROUNDS + 2):
+        seen.append(limit.current)
+        go_round(limit, 0.1)
+
+    assert [2, 3, *[4] * (PATIENCE_ROUNDS - 1), 5] == seen
+
+
+def test_an_outage_says_nothing_about_how_many_are_too_many():
+    """After refusals in a row it grows as from the beginning."""
+    limit = grown_to(8)
+    for _ in range(5):
+        limit.note_refusal()
+    for _ in range(9):
+        go_round(limit, 0.1)
+
+    assert 10 == limit.current
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ The adaptive one knows nothing of the receiver but its answers. It goes round by
 as requests may be under way, which is about one latency. After a round
 - it allows one request more, if there was something to send and no room for it (additive increase);
 - it allows a tenth less, if the round took longer than is usual, as a receiver that fills up does;
-- it allows half, at once, when the receiver refuses (multiplicative decrease).
+- it allows half, at once, when the receiver refuses (multiplicative decrease), and remembers at how many that was: it
+  comes near that number again only after ``PATIENCE_ROUNDS``, because each refusal makes everything wait for a while.
 Usual is an average that follows slowly, with the spread around it, so a receiver that is always slow is not punished
 for it. A latency that creeps up in proportion to what is under way looks usual, too: ``HIGHEST_ADAPTIVE`` bounds that.
 
@@ -27,6 +28,9 @@ HIGHEST_ADAPTIVE = 16
 
 DECREASE_ON_REFUSAL = 0.5
 DECREASE_ON_LATENCY = 0.9
+
+PATIENCE_ROUNDS = 30
+"""Good rounds just below a number that was refused, before it is tried again. At 100 ms these are 3 s."""
 
 SMOOTHING = 0.25
 """Weight of the newest round in the average latency and in its spread,"""
@@ -96,6 +100,8 @@ class AdaptiveLimit:
 
     def __init__(self) -> None:
         self._limit = 1.0
+        self._refused_at: int | None = None
+        self._good_rounds = 0
         self._mean: float | None = None
         self._deviation = 0.0
         self._begin_round()
@@ -128,14 +134,25 @@ class AdaptiveLimit:
         if not is_usual:
             self._limit = max(1.0, self._limit * DECREASE_ON_LATENCY)
         elif self._was_short:
-            self._limit = min(float(self.highest), self._limit + 1.0)
+            self._allow_one_more()
+        self._good_rounds += 1
         self._learn(latency, SMOOTHING if is_usual else SMOOTHING_UNUSUAL)
         self._begin_round()
 
     def note_refusal(self) -> None:
         """Halve, and begin a new round."""
+        # One refusal after the other is an outage, which says nothing about how many are too many.
+        self._refused_at = self.current if self._good_rounds else None
+        self._good_rounds = 0
         self._limit = max(1.0, self._limit * DECREASE_ON_REFUSAL)
         self._begin_round()
+
+    def _allow_one_more(self) -> None:
+        if self._refused_at is not None and self.current + 1 >= self._refused_at:
+            if self._good_rounds < PATIENCE_ROUNDS:
+                return
+            self._refused_at = None
+        self._limit = min(float(self.highest), self._limit + 1.0)
 
     def _is_usual(self, latency: float) -> bool:
         if self._mean is None:
