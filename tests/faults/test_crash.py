@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 
 LOGS_UNTIL_KILLED = """
 make(spool_dir="spool", flush_interval_seconds=0.01, max_batch_entries=20, fsync=os.environ["FSYNC"],
-     max_queue_bytes=65536, compression="none")
+     max_queue_bytes=65536, compression="none", max_in_flight=int(os.environ["IN_FLIGHT"]))
 
 def chatter(thread):
     for number in range(100_000):
@@ -64,14 +64,14 @@ class Flapping:
 def kill_at_random(oracle, tickets, receiver):
     """Kill processes at random moments, all with one spool, start anew, and hold all that they reported against it."""
 
-    def kill(seeds, mode, fsync="interval"):
+    def kill(seeds, mode, fsync="interval", in_flight=1):
         dice = random.Random(seeds[0])
         if mode == "down":
             receiver.refuse()
         flapping = Flapping(receiver, seeds[0])
         if mode == "flapping":
             flapping.__enter__()
-        running = [tickets.start(LOGS_UNTIL_KILLED, FSYNC=fsync) for _ in seeds]
+        running = [tickets.start(LOGS_UNTIL_KILLED, FSYNC=fsync, IN_FLIGHT=str(in_flight)) for _ in seeds]
         for program in running:
             program.wait_for("READY")
         for program in dice.sample(running, len(running)):
@@ -103,6 +103,12 @@ def test_case_01_kill_minus_nine_in_mid_burst(kill_at_random, mode, fsync):
 def test_case_01_kill_minus_nine_with_fsync_always(kill_at_random):
     """With the disk waited for at each call, the same holds."""
     kill_at_random([50], "down", "always")
+
+
+@pytest.mark.parametrize("mode", ["up", "flapping"])
+def test_case_01_kill_minus_nine_with_many_under_way(kill_at_random, mode):
+    """Batches are settled in another order than they were logged in; the spool knows which are."""
+    kill_at_random([61, 62, 63, 64], mode, in_flight=4)
 
 
 @pytest.mark.slow
