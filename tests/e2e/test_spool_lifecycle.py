@@ -217,6 +217,29 @@ def test_nobody_adopts_what_an_exiting_process_may_still_be_sending(programs, re
     assert list(range(1, 51)) == [entry["seq"] for entry in receiver.entries]
 
 
+def test_after_the_last_hook_nothing_is_sent_that_nobody_waits_for(programs, receiver):
+    """The end of the process would cut the request, and the next start send its entries again; a flush still works."""
+    program = programs.start(
+        """
+        handler = make(spool_dir="spool", flush_interval_seconds=0)
+        log.info("early")
+
+        def very_last():
+            log.info("late")
+            tell("IS_QUIET", wait_until(lambda: not any("ApiKey" in name for name in own_threads())))
+            tell("PENDING", handler.stats().pending)
+            tell("FLUSHED", flush_all(10))
+
+        VERY_LAST.append(very_last)
+        """,
+        url=receiver.generic_url,
+    )
+    result = program.finish()
+
+    assert (True, 1, True) == (result.value("IS_QUIET"), result.value("PENDING"), result.value("FLUSHED"))
+    assert ["early", "late"] == [entry["message"] for entry in receiver.entries]
+
+
 def test_what_is_logged_after_close_is_delivered_by_the_running_process(tmp_path, receiver, attached):
     """A closed handler that was done with, and gets an entry in its spool again, has it sent; flush_all sees to it."""
     handler = ApiKeyHandler(

@@ -188,10 +188,12 @@ class Pipeline:
     def rest(self) -> None:
         """Bring the spool in order for the end of the process.
 
-        Its streams stay this process's until it is gone, since a request may still be under way; what is logged
-        later is on the disk itself when the call returns.
+        Its streams stay this process's until it is gone, since a request may still be under way. What is logged later
+        is on the disk itself when the call returns, and is sent by who flushes, or by the next start: a request that
+        nobody waits for would be cut by the end of the process, and its entries would arrive twice.
         """
         if isinstance(self.buffer, SpooledBuffer):
+            self.sender.finish_by(-math.inf)
             self.buffer.rest()
 
     def let_go(self) -> None:
