@@ -50,6 +50,9 @@ _WHY_DROPPED = {
 _ROOM_CHECK_SECONDS = 0.05
 """How often a caller that ``block`` makes wait asks the spool for room; other processes free it unheard."""
 
+_SAVE_PAUSE_FACTOR = 20
+"""Looking through a full memory for a disk that goes on failing takes at most one part in so many of the time."""
+
 
 class SpooledBuffer(Buffer):
     """A ``Buffer`` with a store; see there for who may call what.
@@ -68,6 +71,7 @@ class SpooledBuffer(Buffer):
         self._read_seq = 0
         self._is_failing = self._is_full = False
         self._has_copies = True
+        self._next_save = 0.0
         self._unwritten: dict[
             StreamStore, int
         ] = {}  # Whose cursor does not say yet what is settled, since when.
@@ -310,11 +314,11 @@ class SpooledBuffer(Buffer):
             turn = self._note_unwritten(store)
         problem = write_cursor(store)
         with self._section():
+            # Another number: more was settled meanwhile, and another thread is about to write that down.
+            is_last = self._unwritten.get(store) == turn
             if problem:
                 self._note_trouble("settle", problem)
-            elif (
-                self._unwritten.get(store) == turn
-            ):  # Otherwise more was settled meanwhile, by another thread.
+            elif is_last:
                 del self._unwritten[store]
                 if not self._unwritten:
                     self._troubles.end("settle", "the spool's cursor is written again")
@@ -405,16 +409,19 @@ class SpooledBuffer(Buffer):
 
     def _save_absent(self) -> None:
         """Write down what is in memory only, for the disk may take it by now, and let it take its turn there."""
-        absent = self._store.absent
-        if not absent:
+        began = self._clock.monotonic()
+        if not self._store.absent or began < self._next_save:
             return
         with self._disk_turn:
             with self._section():
                 held = [*self._in_flight.values(), *self._entries]
+            absent = set(numbers_in(self._store.absent))
             entries = sorted(entry for entry in held if entry.seq in absent)
             try:
                 saved = self._store.save(entries)
             except SpoolError as error:
+                now = self._clock.monotonic()
+                self._next_save = now + _SAVE_PAUSE_FACTOR * (now - began)
                 with self._section():
                     if not error.is_full:  # Told with the first drop.
                         self._note_trouble("write", f"the spool does not take entries: {error}")
