@@ -119,10 +119,10 @@ def slow(*values):
     ("options", "seconds"),
     [
         ([*SYNC, "--preload"], 1),
-        slow([*SYNC, "--preload", *RECYCLED], 8),
-        slow([*THREADS, "--preload", *RECYCLED], 8),
-        slow([*THREADS, "--preload"], 8),
-        slow(SYNC, 8),
+        slow([*SYNC, "--preload", *RECYCLED], 5),
+        slow([*THREADS, "--preload", *RECYCLED], 5),
+        slow([*THREADS, "--preload"], 5),
+        slow(SYNC, 5),
     ],
     ids=["sync preload", "sync preload recycled", "gthread preload recycled", "gthread preload", "sync"],
 )
