@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import select
 import socket
 import ssl
 import struct
@@ -57,6 +58,54 @@ def failure_of(transport, request=REQUEST):
         transport.send(request)
     assert KEY not in str(caught.value) + repr(caught.value) + repr(request)
     return caught.value
+
+
+def answer_of(number):
+    body = b"%d" % number
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@contextlib.contextmanager
+def serving(*exchanges, reads_bytes=None):
+    """A server that answers each request, on whichever connection, with the next of ``exchanges``: pieces of bytes,
+    and events to wait for.
+
+    With ``reads_bytes`` it reads so much of a request, answers, and closes.
+    """
+    listener, left = socket.create_server(("127.0.0.1", 0)), list(exchanges)
+
+    def serve_one(connection):
+        request = b""
+        while left:
+            while (b"\r\n\r\n" not in request or not request.endswith(REQUEST.body)) and not reads_bytes:
+                data = connection.recv(65_536)
+                if not data:
+                    return
+                request += data
+            if reads_bytes:
+                connection.recv(reads_bytes)
+            request = b""
+            for piece in left.pop(0):
+                if isinstance(piece, bytes):
+                    connection.sendall(piece)
+                else:
+                    piece.wait(10)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while left:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(ConnectionError):
+                    serve_one(connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
 
 
 class TestExchange:
@@ -139,6 +188,36 @@ class TestExchange:
         receiver.script(Answer(status=503, headers=[("Retry-After", "1"), ("Retry-After", "7")]))
 
         assert ["1", "7"] == connect(receiver.url).send(REQUEST).header_values("retry-after")
+
+    @pytest.mark.parametrize("status", [100, 102, 103])
+    def test_passes_over_interim_answers(self, connect, status):
+        """The answer comes behind them; left unread it would be taken for that to the next request."""
+        interim = b"HTTP/1.1 %d Wait\r\nLink: x\r\n\r\n" % status
+        with serving(*[(interim, answer_of(number)) for number in range(3)]) as url:
+            transport = connect(url)
+
+            assert [b"0", b"1", b"2"] == [transport.send(REQUEST).body for _ in range(3)]
+
+    def test_an_answer_to_no_request_is_nobodys(self, connect):
+        """What waits in a kept connection before a request is sent belongs to none: a new connection is made."""
+        is_read = threading.Event()
+        with serving((answer_of(0), is_read, answer_of(1)), (answer_of(2),)) as url:
+            transport = connect(url)
+            assert b"0" == transport.send(REQUEST).body
+            is_read.set()
+            assert select.select([transport._connection.sock], [], [], 10)[0]
+
+            assert b"2" == transport.send(REQUEST).body
+
+    def test_a_connection_that_was_closed_while_idle_is_not_used(self, receiver, connect):
+        """Where the end has come already, nothing is sent in vain, and nothing is in doubt."""
+        receiver.script(Answer(cut_at="after_answer", cut_with="close"))
+        transport = connect(receiver.url)
+        transport.send(REQUEST)
+        assert select.select([transport._connection.sock], [], [], 10)[0]
+
+        assert 200 == transport.send(REQUEST).status
+        assert 2 == receiver.request_count
 
     def test_speaks_ipv6(self, connect):
         """A bracketed address works, in the Host header as well."""
@@ -233,6 +312,13 @@ class TestFailures:
         finally:
             thread.join(10)
             listener.close()
+
+    def test_a_success_for_half_a_request_is_none(self, connect):
+        """A peer that stops reading and says yes: that cannot be true of entries that it never got."""
+        with serving((answer_of(0),), reads_bytes=1000) as url:
+            error = failure_of(connect(url), WireRequest("/", {}, b"x" * 20_000_000))
+
+        assert error.is_ambiguous
 
     @pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b""])
     def test_what_is_not_http_is_ambiguous(self, receiver, connect, answer):

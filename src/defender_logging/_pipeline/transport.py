@@ -60,7 +60,7 @@ class HttpTransport:
         self._was_heard = False
 
     def send(self, request: WireRequest) -> Response:
-        """Send over the kept connection, or a new one when there is none or it is too old."""
+        """Send over the kept connection, or a new one when there is none, or it is too old or was closed."""
         connection, is_reused = self._connect()
         connection.request_timeout_seconds = self._limited(self._peer.request_timeout_seconds)
         try:
@@ -172,7 +172,9 @@ class HttpTransport:
 
     def _connect(self) -> tuple[Connection, bool]:
         if self._connection is not None:
-            if SYSTEM_CLOCK.monotonic() - self._connected_at < MAX_CONNECTION_AGE_SECONDS:
+            is_young = SYSTEM_CLOCK.monotonic() - self._connected_at < MAX_CONNECTION_AGE_SECONDS
+            # The end of the stream may wait in it, or an answer to no request, which the next one must not get.
+            if is_young and self._connection.is_connected:
                 return self._connection, True
             self.close()
         connection = open_connection(self._limited_peer())

@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
@@ -110,6 +111,10 @@ class _Response(http.client.HTTPResponse):
         version, status, reason = super()._read_status()  # type: ignore[misc]
         if self.connection.is_tunnelling:
             self.connection.proxy_status = status
+        if HTTPStatus.CONTINUE <= status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
+            # http.client passes over 100 only; the answer to the request comes behind 102 and 103 as well, and left
+            # unread it would be taken for that to the next request.
+            status = http.client.CONTINUE
         return version, status, reason
 
 
@@ -174,8 +179,14 @@ class Connection(urllib3.connection.HTTPConnection):
         self.has_read = False
         is_written = False
         try:
-            is_written = self._write(request, headers)
-            return self._read()
+            is_written = is_whole = self._write(request, headers)
+            response, keeps_alive = self._read()
+            if not is_whole and response.status < HTTPStatus.MULTIPLE_CHOICES:
+                is_written = (
+                    True  # Half of it, which the peer may have taken; what it says is not true of the rest.
+                )
+                raise http.client.ResponseNotReady
+            return response, keeps_alive
         except (OSError, http.client.HTTPException, ValueError) as error:
             is_timeout = isinstance(error, TimeoutError)
             waited = f"no complete response within {self.request_timeout_seconds:.3g} s"
