@@ -147,9 +147,10 @@ def test_case_58_the_receiver_forgets_its_channels(oracle, splunk, send):
     assert len(channels(splunk)) >= 2
 
 
-def test_case_58_a_restart_in_the_midst_of_the_traffic(oracle, splunk, send):
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_case_58_a_restart_in_the_midst_of_the_traffic(oracle, splunk, send, in_flight):
     """Again and again, while two threads log."""
-    handler, log = send(ack_timeout_seconds=0.5, max_batch_entries=20)
+    handler, log = send(ack_timeout_seconds=0.5, max_batch_entries=20, max_in_flight=in_flight)
     threads = [threading.Thread(target=oracle.log, args=(log, 500)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -159,5 +160,9 @@ def test_case_58_a_restart_in_the_midst_of_the_traffic(oracle, splunk, send):
     for thread in threads:
         thread.join(20)
     oracle.assert_conserved(
-        splunk, handler, fired=lambda: handler.stats().duplicates_possible, duplicates="seen"
+        splunk,
+        handler,
+        fired=lambda: handler.stats().duplicates_possible,
+        duplicates="seen",
+        in_order=in_flight == 1,
     )

@@ -225,14 +225,23 @@ def test_case_38_reset_before_the_request_is_complete(oracle, receiver, proxy, c
     oracle.assert_conserved(receiver, handler, fired=lambda: proxy.cut_count == 3)
 
 
+@pytest.mark.parametrize("in_flight", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("point", AMBIGUOUS)
-def test_case_38_reset_after_the_request(oracle, receiver, proxy, connect, kind, point, answer_bytes):
+def test_case_38_reset_after_the_request(
+    oracle, receiver, proxy, connect, kind, point, in_flight, answer_bytes
+):
     """The receiver has the entries and the answer is lost: they come again, as the entries that they are."""
     proxy.script(*[AMBIGUOUS[point](answer_bytes(kind, connect))] * 3)
-    handler, log = connect(kind, receiver, through=proxy)
+    handler, log = connect(kind, receiver, through=proxy, max_in_flight=in_flight)
     oracle.log(log, 1000)
-    oracle.assert_conserved(receiver, handler, fired=lambda: proxy.cut_count == 3, duplicates="seen")
+    oracle.assert_conserved(
+        receiver,
+        handler,
+        fired=lambda: proxy.cut_count == 3,
+        duplicates="seen",
+        in_order=in_flight == 1,
+    )
 
 
 def test_case_38_reset_at_every_byte_of_an_answer_over_tls(oracle, connect):
