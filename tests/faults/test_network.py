@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,17 +181,39 @@ def test_case_37_a_server_that_cannot_be_trusted(oracle, connect, tmp_path, good
     with LocalReceiver(tls=certificate) as suspect:
         handler, log = connect("splunk", suspect, ca_file=str(ca_file))
         oracle.log(log, 50)
-        # TLS 1.3 tells a client only after its first words that its certificate is missing.
-        states = ("held", "retrying") if fault == "only for known clients" else ("held",)
         assert until(lambda: handler.stats().requests >= 3 and handler.stats().last_error)
         stats = handler.stats()
-        assert stats.state in states
-        assert 50 == stats.pending
+        assert ("held", 50) == (stats.state, stats.pending)
         assert 0 == suspect.request_count
         port = suspect.port
     shutil.copy(good.ca_file, ca_file)
     with LocalReceiver(tls=good, port=port) as renewed:
         oracle.assert_conserved([suspect, renewed], handler, fired=stats.retries)
+
+
+def test_case_37_our_own_certificate_has_expired(oracle, connect, tmp_path, good, until):
+    """The receiver refuses it, after the handshake or in it: held, and it heals when the files are renewed."""
+    own = {}
+    for name, not_after in (("old", dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)), ("new", None)):
+        (tmp_path / name).mkdir()
+        own[name] = make_certificate(tmp_path / name, not_after=not_after)
+    known = tmp_path / "known.pem"
+    known.write_text("".join(Path(made.ca_file).read_text() for made in own.values()))
+    files = {"client_cert_file": tmp_path / "own.pem", "client_key_file": tmp_path / "own.key"}
+
+    def show(made):
+        shutil.copy(made.certificate_file, files["client_cert_file"])
+        shutil.copy(made.key_file, files["client_key_file"])
+
+    show(own["old"])
+    with LocalReceiver(tls=replace(good, client_ca_file=str(known))) as receiver:
+        settings = {name: str(path) for name, path in files.items()}
+        handler, log = connect("splunk", receiver, ca_file=receiver.ca_file, **settings)
+        oracle.log(log, 50)
+        assert until(lambda: handler.stats().state == "held")
+        assert (0, 50) == (receiver.request_count, handler.stats().pending)
+        show(own["new"])
+        oracle.assert_conserved(receiver, handler, fired=lambda: handler.stats().retries)
 
 
 @pytest.fixture(scope="module")
