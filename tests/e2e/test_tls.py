@@ -62,9 +62,7 @@ class Faults:
                 asking.certificate_file, asking.key_file, self.ca_file, client_ca_file=self.ca_file
             )
         return {
-            "expired": lambda: self.issue(
-                "expired", not_before=yesterday - dt.timedelta(days=9), not_after=yesterday
-            ),
+            "expired": lambda: self.issue("expired", not_after=yesterday),
             "wrong name": lambda: self.issue("wrong_name", names=("other.example",)),
             "self-signed": self.self_signed,
             "unknown CA": lambda: self.issue("unknown", authority=trustme.CA()),
