@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,6 +57,9 @@ _ENDINGS = (
 
 _SUSPICIOUS = frozenset({"key", "priv", "private", "pk", "sk", "signer", "wallet", "entropy"})
 """What stands under a name that ends so may be an id as well; it is hidden if it has the form of a private key."""
+
+_MAX_WORD_CHARS = 13
+"""No secret that has a form is a single word so short: a card number has 14 digits."""
 
 _MODES = ("add", "only", "allow")
 
@@ -217,28 +220,34 @@ class Redactor:
         if not self.searches_texts:
             return values
         line = dumps(values)
-        if not may_hold_secret(line) and not may_hold_bare_key(line):
-            return values
-        cleaned: dict[str, Any] = self._search(values, "")
-        return cleaned
+        if may_hold_secret(line):
+            values = self._search(values, self._cleaned)
+        if may_hold_bare_key(line):
+            values = self._search(values, lambda text: text)
+        return values
 
-    def _search(self, value: Any, name: str) -> Any:
+    def _cleaned(self, text: str) -> str:
+        if len(text) <= _MAX_WORD_CHARS and text.isalnum():  # As most of an entry's texts are.
+            return text
+        return without_secrets(text, self.mark) if may_hold_secret(dumps(text)) else text
+
+    def _search(self, value: Any, cleaned: Callable[[str], str], name: str = "") -> Any:
+        """Return ``value`` with its texts and names cleaned, and without keys under suspicious names."""
         if isinstance(value, str):
-            if is_bare_key(value) and self.suspects(name):
-                return self.mark(value)
-            return without_secrets(value, self.mark)
+            return self.mark(value) if is_bare_key(value) and self.suspects(name) else cleaned(value)
         if isinstance(value, list):
-            return [self._search(item, name) for item in value]
+            return [self._search(item, cleaned, name) for item in value]
         if not isinstance(value, dict):
             return value
         found: dict[str, Any] = {}
         repeats: dict[str, int] = {}
         for key, item in value.items():
-            clean = without_secrets(key, self.mark)
-            if clean in found:  # Two names may have become the same mark.
-                repeats[clean] = repeats.get(clean, 1) + 1
-                clean = f"{clean}_{repeats[clean]}"
-            found[clean] = self._search(item, key)
+            written = cleaned(key)
+            marked = written
+            while written in found:  # Two names may have become the same mark.
+                repeats[marked] = repeats.get(marked, 1) + 1
+                written = f"{marked}_{repeats[marked]}"
+            found[written] = self._search(item, cleaned, key)
         return found
 
     def _judge(self, name: str) -> bool:
