@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defender_logging.redaction import Redactor
-from defender_logging.secret_shapes import may_hold_secret, without_secrets
+from defender_logging.secret_shapes import without_secrets
+from defender_logging.secret_signs import may_hold_secret
 from defender_logging.strict_json import dumps, dumps_stdlib
 
 HEX = "0123456789abcdef" * 4
@@ -214,7 +215,7 @@ def test_common_lines_end_at_the_cheap_questions():
 
 def test_what_it_remembers_is_bounded():
     """Residues made of data do not pile up."""
-    from defender_logging.secret_shapes import _residues
+    from defender_logging.secret_signs import _residues
 
     for number in range(5_000):
         may_hold_secret(f"{number:b}".replace("0", "Q").replace("1", "X").encode())

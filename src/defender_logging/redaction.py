@@ -16,13 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from defender_logging.secret import Secret
-from defender_logging.secret_shapes import (
-    MARK_START,
-    is_bare_key,
-    may_hold_bare_key,
-    may_hold_secret,
-    without_secrets,
-)
+from defender_logging.secret_shapes import MARK_START, is_bare_key, without_secrets
+from defender_logging.secret_signs import may_hold_bare_key, may_hold_secret
 from defender_logging.strict_json import dumps
 
 __all__ = ["BUILT_IN_NAMES", "REDACTED", "Redactor"]

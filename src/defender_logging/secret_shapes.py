@@ -3,19 +3,17 @@
 ``Redactor`` asks here about the texts of an entry, whatever their field is called: a bearer token in a message, a
 password in the URL of an exception, a key in a nested value. Which field names tell of a secret is its own matter.
 
-Two guarantees. Time is linear in the text: an expression begins at a fixed word, and what it repeats is bounded or
-cannot contain that word. And ``may_hold_secret`` never says no to the JSON of a text that ``without_secrets``
-would change: it asks for marks that JSON writes as they are, in steps that each cost more and are reached less.
+Guaranteed: time is linear in the text, since an expression begins at a fixed word, and what it repeats is bounded or
+cannot contain that word. A shape that is added here has its sign in ``secret_signs``, which is asked first.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import repeat
 from typing import NamedTuple
 
-__all__ = ["MARK_START", "is_bare_key", "may_hold_bare_key", "may_hold_secret", "without_secrets"]
+__all__ = ["CARD_RUN", "MARK_START", "has_card", "is_bare_key", "without_secrets"]
 
 _MIN_LONG_CHARS = 20
 """No word of a sentence is longer."""
@@ -160,12 +158,9 @@ _CARD = _Shape(
 )
 
 _DIGITS = bytes(b"0x"[chr(code) not in "0123456789"] for code in range(256))
-_SEPARATORS = b" -"
-_CARD_RUN = b"0" * 14
+CARD_RUN = b"0" * 14
 """The shortest card number has 14 digits."""
 
-_HEX_DIGITS = bytes(b"0x"[chr(code) not in "0123456789abcdefABCDEF"] for code in range(256))
-_HEX_RUN = b"0" * 64
 _BARE_KEY = re.compile("(?:0[xX])?[0-9a-fA-F]{64}")
 
 
@@ -182,134 +177,17 @@ def without_secrets(text: str, mark: Callable[[str], str]) -> str:
     for shape in _SHAPES:
         if any(sign in text for sign in shape.signs):
             text = shape.pattern.sub(replace, text)
-    if _CARD_RUN in text.encode().translate(_DIGITS, _SEPARATORS):
+    if CARD_RUN in text.encode().translate(_DIGITS, b" -"):
         shape = _CARD
         text = shape.pattern.sub(replace, text)
     return text
 
 
+def has_card(text: str) -> bool:
+    """Say whether ``text`` has the number of a card in it."""
+    return any(map(_CARD.is_secret, _CARD.pattern.finditer(text)))
+
+
 def is_bare_key(text: str) -> bool:
     """Say whether all of ``text`` could be a private key: 64 hexadecimal digits. Mostly it is a hash."""
     return len(text) in {64, 66} and _BARE_KEY.fullmatch(text) is not None
-
-
-def may_hold_bare_key(line: bytes) -> bool:
-    """Say whether 64 hexadecimal digits stand in a row anywhere in ``line``."""
-    return _HEX_RUN in line.translate(_HEX_DIGITS)
-
-
-# The pre-question. Of a line only the characters of _KEPT are looked at first. They are rare in what is mostly
-# logged, so lines of one kind leave the same residue, and what to look for after a residue is remembered.
-
-_KEPT = b"GHIJKLMNOPQSUVWXYZ_-@=/'\\,ghkxz"
-_NOT_KEPT = bytes(code for code in range(256) if code not in _KEPT)
-
-_COLON = re.compile(rb": ")
-_LINKS = {
-    b"=": re.compile(rb"="),
-    b"'": re.compile(rb"'(?:\\t| )*:|:(?:\\t| )*(?:\\\\)*'"),
-    b"\\": re.compile(rb"\\[\"t\\](?:\\[\"t\\]|[' ]){0,9}[:=]|:(?:\\t| )*\\"),
-}
-"""Where a name may end and its value begin, by the sign of it that a residue shows; ``_COLON`` is asked for apart."""
-
-_LINKED = (
-    *(
-        b"password",
-        b"passwd",
-        b"passphrase",
-        b"passcode",
-        b"pwd",
-        b"secret",
-        b"token",
-        b"credential",
-        b"credentials",
-    ),
-    *(b"mnemonic", b"seed", b"phrase", b"cookie", b"key", b"priv", b"pk", b"sk", b"signer", b"wallet"),
-    *(b"sessionid", b"session_id", b"session-id", b"session id", b"authorization"),
-)
-_LINKED_BYTES = 64
-
-_SCHEME = re.compile(rb"(?i:earer|asic)(?: |\\t){1,4}[\w.~+/-]{8}")
-_TELLING = {
-    b"J": re.compile(rb"eyJ[\w-]{8}"),
-    b"KI": re.compile(rb"AKIA[A-Z0-9]{16}"),
-    b"SI": re.compile(rb"ASIA[A-Z0-9]{16}"),
-    b"Iz": re.compile(rb"AIza[\w-]{30}"),
-    b"gh_": re.compile(rb"gh[pousr]_[A-Za-z0-9]{20}|github_pat_"),
-    b"g-": re.compile(rb"glpat-"),
-    b"k__": re.compile(rb"k_(?:live|test)_"),
-    b"k-": re.compile(rb"sk-[\w-]{20}|plunk[ \\]"),
-    b"xx-": re.compile(rb"xox[abeoprs]-"),
-    b"hkk//": re.compile(rb"hooks\.slack"),
-    b"-----G": re.compile(rb"-----BEGIN"),
-    b"@": re.compile(rb"//(?:[^\s/?#\"'<>\\]|\\[bu])+@"),
-    **_LINKS,
-}
-"""What a residue that has this calls for: the shapes again, coarser, since an escape may stand before a word."""
-
-_MAX_RESIDUES = 4096
-_MAX_RESIDUE_BYTES = 200
-_residues: dict[bytes, tuple[re.Pattern[bytes], ...]] = {}
-
-
-def _schemes_table() -> bytes:
-    """Make «earer» of «earer» and of «basic», and ``0`` of every digit."""
-    classes = {b"EeBbIi": b"e", b"Aa": b"a", b"RrSsCc": b"r", b"0123456789": b"0"}
-    table = bytearray(b"x" * 256)
-    for letters, letter in classes.items():
-        for code in letters:
-            table[code] = letter[0]
-    return bytes(table)
-
-
-_SCHEMES = _schemes_table()
-
-
-def may_hold_secret(line: bytes) -> bool:
-    """Say whether the JSON ``line`` could have a text that ``without_secrets`` changes; False is certain."""
-    residue = line.translate(None, _NOT_KEPT)
-    patterns = _residues.get(residue)
-    if patterns is None:
-        patterns = _called_for(residue)
-    run = line.translate(_SCHEMES, _SEPARATORS)
-    # find() and search(), since «in» costs a bytes object twice as much.
-    if run.find(_CARD_RUN) >= 0 and _may_hold_card(line):
-        return True
-    if run.find(b"earer") >= 0 and _SCHEME.search(line):
-        return True
-    if _COLON.search(line) and _may_tell(line, _COLON):
-        return True
-    return bool(patterns) and any(map(_may_find, patterns, repeat(line)))
-
-
-def _called_for(residue: bytes) -> tuple[re.Pattern[bytes], ...]:
-    found = {pattern: None for sign, pattern in _TELLING.items() if sign in residue}
-    if b"@" not in residue.partition(b"//")[2]:
-        found.pop(_TELLING[b"@"], None)
-    patterns = tuple(found)
-    if len(residue) <= _MAX_RESIDUE_BYTES:
-        if len(_residues) >= _MAX_RESIDUES:
-            _residues.clear()
-        _residues[residue] = patterns
-    return patterns
-
-
-def _may_find(pattern: re.Pattern[bytes], line: bytes) -> bool:
-    return _may_tell(line, pattern) if pattern in _LINKS.values() else pattern.search(line) is not None
-
-
-def _may_tell(line: bytes, links: re.Pattern[bytes]) -> bool:
-    """Say whether a telling name stands before one of ``links``."""
-    for link in links.finditer(line):
-        before = line[max(0, link.start() - _LINKED_BYTES) : link.start()].rstrip(b" '\"\\")
-        while before.endswith(b"\\t"):
-            before = before[:-2].rstrip(b" '\"\\")
-        if before.lower().endswith(_LINKED):
-            return True
-    return False
-
-
-def _may_hold_card(line: bytes) -> bool:
-    if b"\\" in line:  # The letter or the digits of an escape may stand before those of the card.
-        return True
-    return any(map(_passes_luhn, _CARD.pattern.finditer(line.decode("latin-1"))))

@@ -28,7 +28,8 @@ from defender_logging.fields_building import FieldsBuilder
 from defender_logging.fitting import encode_to_fit
 from defender_logging.redaction import Redactor
 from defender_logging.secret import Url
-from defender_logging.secret_shapes import may_hold_secret, without_secrets
+from defender_logging.secret_shapes import without_secrets
+from defender_logging.secret_signs import may_hold_secret
 from defender_logging.strict_json import clean_text, dumps
 from defender_logging.testing import Answer, LocalReceiver
 
