@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import threading
 
 import pytest
 
@@ -71,7 +72,7 @@ class Splunk:
 class Rig:
     """A sender that waits for acknowledgments, with one buffer, on a clock that the test moves."""
 
-    def __init__(self, answers=(), *, max_queue_bytes=1_000_000, ack_timeout_seconds=300.0):
+    def __init__(self, answers=(), *, max_queue_bytes=1_000_000, ack_timeout_seconds=300.0, max_in_flight=1):
         self.clock = FakeClock()
         self.splunk = Splunk()
         self.transport = FakeTransport(answers, then=self.splunk)
@@ -86,6 +87,7 @@ class Rig:
             retry_max_seconds=8.0,
             retry_after_max_seconds=600.0,
             hold_retry_seconds=300.0,
+            max_in_flight=max_in_flight,
             ack_timeout_seconds=ack_timeout_seconds,
             max_unacknowledged_bytes=max_queue_bytes,
         )
@@ -213,6 +215,21 @@ class TestAcknowledged:
         assert 5 == len(rig.splunk.batches)
         targets = [request.target.rpartition("/")[2] for request in rig.transport.requests]
         assert ["event", "ack", "event", "event", "event", "event"] == targets
+
+    def test_sending_never_stops_the_queries(self):
+        """However much there is to send, every other request may be a query."""
+        rig = Rig(max_queue_bytes=1_000_000)
+        rig.log()
+        rig.run()
+        for _ in range(3):
+            rig.log()
+            rig.clock.advance(10.0)
+            rig.sender.loop.step(rig.clock.monotonic())
+            rig.log()
+            rig.sender.loop.step(rig.clock.monotonic())
+
+        targets = [request.target.rpartition("/")[2] for request in rig.transport.requests]
+        assert ["event", *["ack", "event"] * 3] == targets
 
     def test_gathers_company_while_acknowledgments_are_awaited(self):
         """An entry that comes between two queries waits for the flush interval as ever."""
@@ -456,6 +473,91 @@ class TestReceipts:
 
         assert [[1, 2, 3, *range(5, 11)]] == [seqs for _, _, seqs in rig.splunk.batches]
         assert (1, 9, 9) == (rig.stats().rejected, rig.stats().pending, rig.stats().duplicates_possible)
+
+
+class TestManyLanes:
+    """With several requests under way each lane has a channel of its own."""
+
+    @pytest.fixture
+    def make(self):
+        made = []
+
+        def make_rig(**settings):
+            made.append(Rig(max_in_flight=2, **settings))
+            return made[-1]
+
+        yield make_rig
+        for rig in made:
+            rig.sender.loop.close()
+
+    def pump(self, rig):
+        """Make steps until nothing is due now and nothing is under way but what the test holds back."""
+        while True:
+            rig.sender.loop.step(rig.clock.monotonic())
+            loop = rig.sender.loop
+            if loop._lanes.flights:
+                assert rig.wake.wait(20)
+            elif loop._seconds_to_wait() != 0:
+                return
+
+    def test_each_asks_for_its_own(self, make):
+        """On the channel that took the batch, for the number that it got there; so nothing is taken for lost."""
+        rig = make()
+        barrier = threading.Barrier(2)
+
+        def both_at_once(request):
+            if not request.target.endswith("/ack"):
+                barrier.wait(20)
+            with lock:
+                return rig.splunk(request)
+
+        lock = threading.Lock()
+        rig.transport._then = both_at_once
+        for _ in range(3):
+            rig.log(20)
+            self.pump(rig)
+        first, second = {channel for channel, _, _ in rig.splunk.batches}
+        assert first != second
+        assert [0, 1, 2] == [n for channel, n, _ in rig.splunk.batches if channel == first]
+        for index in range(6):
+            rig.splunk.acknowledge(index)
+        rig.clock.advance(1.0)
+        self.pump(rig)
+
+        assert {(first, (0, 1, 2)), (second, (0, 1, 2))} == {(c, tuple(ids)) for c, ids in rig.splunk.queries}
+        assert (60, 0, 0) == rig.counts()
+
+    def test_a_lane_with_a_request_under_way_loses_nothing_meanwhile(self, make):
+        """Its channel must not change before the answer comes, whose number is one of the old channel."""
+        rig = make(ack_timeout_seconds=300.0)
+        rig.log()
+        self.pump(rig)
+        may_answer = threading.Event()
+
+        def held(request):
+            assert may_answer.wait(20)
+            return rig.splunk(request)
+
+        rig.transport._answers.append(held)
+        rig.clock.advance(299.0)
+        rig.sender.loop._lanes._lanes[0].book.note_failure(rig.clock.monotonic(), 0.0)  # No query is due.
+        rig.log()
+        rig.sender.loop.step(rig.clock.monotonic())
+        assert rig.transport.wait_for(requests=2)
+        rig.clock.advance(2.0)
+        rig.sender.loop.step(rig.clock.monotonic())
+        assert 0 == rig.stats().duplicates_possible
+        may_answer.set()
+        self.pump(rig)
+
+        (old, _, _), (same, number, _), (new, _, again) = rig.splunk.batches
+        assert (old, 1, [*range(1, 11)]) == (same, number, again)
+        assert new != old
+        rig.splunk.acknowledge(1)
+        rig.splunk.acknowledge(2)
+        rig.clock.advance(60.0)
+        self.pump(rig)
+        assert (20, 0, 10) == rig.counts()
 
 
 class TestLeaving:

@@ -87,11 +87,10 @@ class Acknowledging:
         self._telling.note_answered_query(has_confirmed=bool(confirmed))
 
     def send_lost_again(self, again: deque[Work], now: float) -> None:
-        """Put what got no acknowledgment in time before other work, oldest first."""
+        """Put what got no acknowledgment in time before other work, of each lane the oldest first."""
         lost = [parked for lane in self._lanes.idle for parked in lane.book.take_lost(now)]
         if not lost:
             return
-        lost.sort(key=lambda parked: parked.sent_at)
         again.extendleft(
             (parked.source, replace(parked.batch, is_ambiguous=True, attempts=parked.batch.attempts + 1))
             for parked in reversed(lost)
