@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from defender_logging._pipeline import threads
 from defender_logging._pipeline.acks import AckBook
 from defender_logging._pipeline.lanes import Flight, Lanes
 from defender_logging._pipeline.wire import WireRequest
@@ -78,6 +79,22 @@ def test_every_request_comes_back(make, highest, outcome):
     rig = make([answer], highest=highest)
     rig.begin()
     assert outcome is rig.answer().outcome
+    rig.begin()
+
+    assert OK is rig.answer().outcome
+
+
+def test_a_thread_that_cannot_be_started_for_want_of_memory_is_an_answer_too(make, monkeypatch):
+    """The batch goes again, instead of staying on a lane that nobody works on."""
+    rig = make()
+
+    def start(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "start", start)
+        rig.begin()
+    assert isinstance(rig.answer().outcome, MemoryError)
     rig.begin()
 
     assert OK is rig.answer().outcome

@@ -7,7 +7,7 @@ keeps the order and needs no other thread; else each lane has a thread, started 
 Guaranteed
 - A lane has at most one request under way, and its transport is used by one thread at a time: by its own while
   a request is under way, by the sender's else.
-- Every request that begins comes back as one ``Answer``, whatever the transport raises.
+- Every request that begins comes back as one ``Answer``, whatever the transport or the start of a thread raises.
 - Where no thread can be started (the interpreter ends, the limit of threads) the calling thread sends.
 """
 
@@ -180,7 +180,12 @@ class Lanes:
     def begin(self, lane: Lane, flight: Flight) -> None:
         """Make a request."""
         lane.flight = flight
-        if not (self._highest > 1 and lane.carry_in_thread(self._take)):
+        try:
+            is_begun = self._highest > 1 and lane.carry_in_thread(self._take)
+        except BaseException as error:  # noqa: BLE001 - without an answer the batch would stay on the lane for ever
+            self._answers.append(Answer(lane, flight, error, 0.0))
+            return
+        if not is_begun:
             self._answers.append(lane.carry())
 
     def _take(self, answer: Answer) -> None:
