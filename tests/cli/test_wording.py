@@ -61,6 +61,9 @@ BLOCKING = "each call waits up to 0.5 s, then new entries are dropped and counte
             "batches",
             "up to 1,000 entries or 4,096 bytes, after 1 s at the latest",
         ),
+        ("generic", {}, "batches", "compression gzip, one at a time"),
+        ("generic", {"max_in_flight": 4}, "batches", "compression gzip, up to 4 at a time"),
+        ("generic", {"max_in_flight": "auto"}, "batches", "as many at a time as the receiver takes well"),
         (
             "generic",
             {},

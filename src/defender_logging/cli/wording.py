@@ -23,6 +23,11 @@ _WHEN_FULL = {
     "block": "each call waits up to {wait:g} s, then new entries are dropped and counted",
 }
 
+_AT_A_TIME: dict[int | str, str] = {
+    1: "one at a time",
+    "auto": "as many at a time as the receiver takes well",
+}
+
 _SYNCED = {
     Fsync.OFF: "synced by the system alone",
     Fsync.INTERVAL: "synced every half second",
@@ -49,7 +54,8 @@ def describe(handler: ForwardingHandler, sources: Sequence[Source]) -> Iterator[
     yield Said(
         "batches",
         f"up to {chosen.max_batch_entries:,} entries or {size(chosen.max_batch_bytes)}, "
-        f"after {chosen.flush_interval_seconds:g} s at the latest, compression {chosen.compression}",
+        f"after {chosen.flush_interval_seconds:g} s at the latest, compression {chosen.compression}, "
+        f"{_AT_A_TIME.get(chosen.max_in_flight, f'up to {chosen.max_in_flight} at a time')}",
     )
     when_full = _WHEN_FULL[chosen.overflow.value].format(wait=chosen.block_timeout_seconds)
     if chosen.spool_dir is None:
