@@ -527,6 +527,30 @@ class TestManyLanes:
         assert {(first, (0, 1, 2)), (second, (0, 1, 2))} == {(c, tuple(ids)) for c, ids in rig.splunk.queries}
         assert (60, 0, 0) == rig.counts()
 
+    def test_retry_after_holds_for_the_queries_of_all(self, make):
+        """Said to the query of one lane, it puts off those of the others."""
+        rig = make()
+        barrier = threading.Barrier(2)
+        lock = threading.Lock()
+
+        def both_at_once(request):
+            barrier.wait(20)
+            with lock:
+                return rig.splunk(request)
+
+        rig.transport._then = both_at_once
+        rig.log(20)
+        self.pump(rig)
+        rig.transport._then = Response(503, (("retry-after", "120"),))
+        rig.clock.advance(1.0)
+        rig.wake.wait(0)
+        rig.sender.loop._ask(rig.sender.loop._lanes._lanes[0])
+        assert rig.wake.wait(20)  # The answer to the first comes before the second is asked.
+        self.pump(rig)
+
+        assert 3 == len(rig.transport.requests)
+        assert 120.0 == rig.sender.loop._seconds_to_wait()
+
     def test_a_lane_with_a_request_under_way_loses_nothing_meanwhile(self, make):
         """Its channel must not change before the answer comes, whose number is one of the old channel."""
         rig = make(ack_timeout_seconds=300.0)
@@ -540,7 +564,7 @@ class TestManyLanes:
 
         rig.transport._answers.append(held)
         rig.clock.advance(299.0)
-        rig.sender.loop._lanes._lanes[0].book.note_failure(rig.clock.monotonic(), 0.0)  # No query is due.
+        rig.sender.loop._lanes._lanes[0].book.note_failure(rig.clock.monotonic())  # No query is due.
         rig.log()
         rig.sender.loop.step(rig.clock.monotonic())
         assert rig.transport.wait_for(requests=2)

@@ -46,6 +46,7 @@ class Acknowledging:
         self._policy = policy
         self._telling = telling
         self._hurries_until = 0.0
+        self._not_before = 0.0
 
     def hurry(self, now: float) -> None:
         """Ask more often for a while: somebody waits."""
@@ -58,7 +59,8 @@ class Acknowledging:
     def seconds_to_query(self, lane: Lane, now: float, parked_bytes: int) -> float | None:
         """Seconds until a lane's next query; None where it awaits none."""
         is_urgent = now < self._hurries_until or 4 * parked_bytes > self._policy.max_unacknowledged_bytes
-        return lane.book.seconds_to_query(now, is_urgent=is_urgent)
+        wait = lane.book.seconds_to_query(now, is_urgent=is_urgent)
+        return None if wait is None else max(wait, self._not_before - now)
 
     def next_query(self, lane: Lane) -> Flight | None:
         """Return a lane's next query; None if there is nothing left to ask."""
@@ -74,7 +76,10 @@ class Acknowledging:
         """Settle what a query confirms; ``outcome`` is its response, or why there is none."""
         reply = outcome if isinstance(outcome, str) else self._acks.read_reply(outcome)
         if isinstance(reply, str):
-            lane.book.note_failure(now, asked_seconds)
+            lane.book.note_failure(now)
+            self._not_before = max(
+                self._not_before, now + asked_seconds
+            )  # For all lanes: it is one receiver.
             reason = lane.transport.mask(reply)
             flight.source.note_failure(reason, duplicates_possible=0)
             if isinstance(outcome, Response) and outcome.status in KEY_REFUSALS:

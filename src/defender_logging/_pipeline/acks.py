@@ -81,7 +81,6 @@ class AckBook:
         self._questions: deque[tuple[Parked, ...]] = deque()
         self._asked_at = 0.0
         self._wait = FIRST_WAIT_SECONDS
-        self._not_before = 0.0
         self._is_failing = False
         self._has_news = False
         self._losses = 0
@@ -121,7 +120,7 @@ class AckBook:
         wait = min(self._wait, FIRST_WAIT_SECONDS) if is_urgent and not self._is_failing else self._wait
         # A short timeout must not pass without a query.
         wait = min(wait, self._timeout_seconds / QUERIES_PER_TIMEOUT)
-        return max(0.0, self._asked_at + wait - now, self._not_before - now)
+        return max(0.0, self._asked_at + wait - now)
 
     def next_question(self) -> tuple[Parked, ...]:
         """Return batches of one channel to ask about: all in turn, then again from the first; maybe none."""
@@ -160,13 +159,12 @@ class AckBook:
             self._asked_at = now
         return confirmed
 
-    def note_failure(self, now: float, asked_seconds: float) -> None:
-        """Put the next query off: the last one came to nothing, perhaps with a wish for a longer wait."""
+    def note_failure(self, now: float) -> None:
+        """Put the next query off: the last one came to nothing."""
         self._questions.clear()
         self._is_failing = True
         self._wait = min(2 * self._wait, MAX_FAILING_WAIT_SECONDS)
         self._asked_at = now
-        self._not_before = now + asked_seconds
 
     def seconds_to_loss(self, now: float) -> float | None:
         """Seconds until ``take_lost`` has something; None where nothing is parked."""
