@@ -62,6 +62,14 @@ class TestSurviving:
         assert [*range(1, 11), *range(21, 61)] == [entry.seq for entry in rig.buffer.take(100, 100_000)]
         assert (10, 4) == (rig.stats().delivered, len(rig.transport.requests))
 
+    def test_shows_its_state(self, make_rig):
+        """What a debugger prints tells where the entries hang."""
+        rig = make_rig([BUSY], max_in_flight=4)
+        rig.log(10)
+        rig.run()
+
+        assert "<Sender TestHandler at rest <Loop retrying, 0 of 4 requests under way>>" == repr(rig.sender)
+
     def test_ends_when_closed_and_empty(self, make_rig):
         """The thread of a closed handler does not outlive its entries."""
         rig = make_rig()

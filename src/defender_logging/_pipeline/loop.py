@@ -94,6 +94,9 @@ class Loop:
             Acknowledging(destination.acks, self._lanes, policy, self._telling) if destination.acks else None
         )
 
+    def __repr__(self) -> str:
+        return f"<Loop {self.state}, {len(self._lanes.flights)} of {self._limit.current} requests under way>"
+
     def add_source(self, source: Source) -> None:
         """Serve one more buffer, or one again that was let go of; those that came first are emptied first."""
         self._batching.add_source(source)

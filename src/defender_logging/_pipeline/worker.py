@@ -73,6 +73,9 @@ class Sender:
         self.is_running = False
         """Whether a thread runs the loop, or is about to."""
 
+    def __repr__(self) -> str:
+        return f"<Sender {self._name} {'running' if self.is_running else 'at rest'} {self.loop}>"
+
     # What other threads ask for.
 
     def add_buffer(self, buffer: Source) -> None:
