@@ -165,6 +165,25 @@ class TestExchange:
         transport.send(REQUEST)
         assert 2 == len({request.connection for request in receiver.requests})
 
+    def test_another_has_a_connection_and_cookies_of_its_own(self, receiver, connect):
+        """For a second request at a time: the same peer and key, the same last moment, and nothing else in common."""
+        receiver.script(Answer(headers={"Set-Cookie": "a=b"}))
+        first = connect(receiver.url)
+        first.send(REQUEST)
+        first.limit(time.monotonic() + 1000.0)
+        second = first.another()
+        try:
+            second.send(REQUEST)
+        finally:
+            second.close()
+        first.send(REQUEST)
+
+        one, other, again = receiver.requests
+        assert one.connection == again.connection != other.connection
+        assert (None, "a=b") == (other.header("Cookie"), again.header("Cookie"))
+        assert KEY == other.header("X-Key")
+        assert second._latest == first._latest
+
     def test_leaves_nothing_to_the_collector(self, receiver, connect):
         """A service may run without it (gc.disable, gc.freeze)."""
         transport = connect(receiver.url)

@@ -88,6 +88,7 @@ class HttpTransport:
         """Return one more to the same peer, with a connection and cookies of its own."""
         other = HttpTransport(self._peer)
         other.limit(self._latest)
+        other._was_heard = self._was_heard  # The peer has answered somebody, so it does not refuse our TLS.
         return other
 
     def probe(self) -> str | None:
