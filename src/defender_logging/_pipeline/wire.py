@@ -43,10 +43,13 @@ class TransportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One POST as it goes out, without the key: path and query, vendor headers, framed and compressed body."""
+    """One POST as it goes out, without the key: path and query, headers, framed and compressed body.
+
+    Its repr shows none of them: path, query and the user's own headers may hold a key.
+    """
 
     target: str = field(repr=False)
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
 

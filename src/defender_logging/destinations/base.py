@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, before compression and without the key.
+    """One POST, before compression and without the key; its repr shows nothing of it.
 
     Attributes:
         target: path and query, as in the request line.
@@ -59,9 +59,9 @@ class Request:
         body: the framed entries, not compressed.
     """
 
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
+    target: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
