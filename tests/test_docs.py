@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,9 @@ import yaml
 
 import defender_logging
 from defender_logging import ConfigurationError, Stats, cli, settings
+from defender_logging._pipeline.integrity import Seal, core_digest, core_text
 from defender_logging.destinations.datadog import SITES
+from defender_logging.field_names import RESERVED_NAMES
 from defender_logging.testing import LocalReceiver
 
 ROOT = Path(__file__).parent.parent
@@ -287,6 +290,23 @@ def test_every_command_is_documented():
     text = (ROOT / "docs/command-line.md").read_text("utf-8")
 
     assert [] == [word for word in sorted(set(command_words(cli._parser()))) if f"`{word}" not in text]
+
+
+def test_the_form_of_the_hash_is_documented():
+    """The example on the page about integrity is right, line by line, and the list of covered fields is whole."""
+    page = ROOT / "docs/integrity.md"
+    (entry,) = [json.loads(block.text) for block in blocks(page) if block.info == "json"]
+    core, digests = [block.text.rstrip("\n") for block in blocks(page) if block.info == "text"]
+    parts = entry["prev"].encode(), core_digest(entry), entry["id"].encode()
+    listed = re.search(
+        r"^1\. Take .*, `hashed` itself, and these: ((?:.*\n)+?)2\. ", page.read_text("utf-8"), re.MULTILINE
+    )
+    names = set(re.findall(r"`(\w+)`", listed[1])) - {"hashed"}
+
+    assert core == core_text(entry)
+    assert digests.split() == [parts[1].decode(), Seal().link(*parts).decode()]
+    assert entry["hash"] == Seal("test-key").link(*parts).decode()
+    assert RESERVED_NAMES - {"prev", "hash", "id", "stream", "seq"} == names
 
 
 def anchors(page: Path) -> set[str]:

@@ -188,6 +188,13 @@ class TestAccepting:
 
         assert ({"a": 1}, {"X-A": "1"}) == (chosen.static_fields, chosen.vendor["headers"])
 
+    @pytest.mark.parametrize(
+        ("given", "value"), [("off", "off"), (False, "off"), (None, "off"), ("sha256", "sha256")]
+    )
+    def test_reads_how_to_chain(self, given, value):
+        """YAML reads a bare off as false."""
+        assert value == read(GENERIC, integrity=given).integrity
+
     def test_follows_references(self, monkeypatch, tmp_path):
         """``env:`` and ``file:`` work for the address, the key, the proxy and the headers."""
         monkeypatch.setenv("LOG_URL", "https://h.example:8443/in")
@@ -386,6 +393,26 @@ class TestTogether:
                 GENERIC,
                 {"api_key": KEY, "api_header_name": "X-Key", "headers": {"x-key": "1"}},
                 "api_header_name is 'X-Key', which headers has too; leave one of them out",
+            ),
+            (
+                GENERIC,
+                {"integrity": "hmac-sha256"},
+                "integrity_key is missing; give 'env:NAME' or 'file:PATH' (or choose integrity: sha256)",
+            ),
+            (
+                GENERIC,
+                {"integrity_key": KEY},
+                "integrity_key is given, but integrity is 'off'; choose hmac-sha256, or leave the key out",
+            ),
+            (
+                GENERIC,
+                {"integrity": "sha256", "integrity_key": KEY},
+                "integrity_key is given, but integrity is 'sha256'; choose hmac-sha256, or leave the key out",
+            ),
+            (
+                GENERIC,
+                {"integrity": "md5", "integrity_key": KEY},
+                "integrity is 'md5'; choose from off, sha256, hmac-sha256",
             ),
             (GENERIC, {"client_key_file": __file__}, "client_key_file is given without client_cert_file; give both"),
             (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from defender_logging._pipeline.entry import SCHEMA, Draft, Fields
-from defender_logging.destinations.base import Destination
+from defender_logging.destinations.base import Encoder
 from defender_logging.field_names import RESERVED_NAMES
 from defender_logging.plain import free_name
 from defender_logging.strict_json import dumps
@@ -39,7 +39,7 @@ _ALWAYS = frozenset({"time", "level", "truncated", "original_bytes", "trail", "s
 _Values = dict[str, Any]
 
 
-def encode_to_fit(destination: Destination, fields: Fields, *, max_line_bytes: int) -> Draft:
+def encode_to_fit(destination: Encoder, fields: Fields, *, max_line_bytes: int) -> Draft:
     """Encode ``fields``, with ``schema``, into a line of at most ``max_line_bytes`` bytes, tail included.
 
     Args:

@@ -22,21 +22,23 @@ import logging.handlers
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from defender_logging import lifecycle, settings
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds
+from defender_logging._pipeline.chain import SEAL_BYTES, ChainPlan, Sealing
 from defender_logging._pipeline.compression import compressor
-from defender_logging._pipeline.entry import Draft, Fields
+from defender_logging._pipeline.entry import Draft
+from defender_logging._pipeline.integrity import HASHED, Integrity, Seal
 from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
 from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
 from defender_logging._pipeline.spool import Identity, SpoolDirectory
 from defender_logging._pipeline.wire import Transport
 from defender_logging.clock import SYSTEM_CLOCK
-from defender_logging.destinations.base import Destination
+from defender_logging.destinations.base import Destination, Encoder
 from defender_logging.destinations.datadog import DatadogDestination
 from defender_logging.destinations.generic import GenericDestination
 from defender_logging.destinations.splunk import WARN_BATCH_BYTES, SplunkDestination
@@ -103,17 +105,23 @@ class ForwardingHandler(logging.Handler):
             )
         self._selection = _Selection(self._settings, self._reports)
         self._destination = self._make_destination()
+        self._encoder: Encoder = self._destination
+        self._max_line_bytes = self._destination.limits.max_entry_bytes
+        reserved_names = self._destination.reserved_names
+        if self._settings.integrity is not Integrity.OFF:
+            self._encoder = Sealing(self._destination)
+            self._max_line_bytes -= SEAL_BYTES
+            reserved_names |= {HASHED}
         self._builder = FieldsBuilder(
             vocabulary=self._settings.vocabulary,
             redactor=self._settings.redactor,
-            reserved_names=self._destination.reserved_names,
+            reserved_names=reserved_names,
             service=self._settings.service,
             environment=self._settings.environment,
             host=self._settings.host,
             tags=self._settings.tags,
             static_fields=self._settings.static_fields,
         )
-        self._max_line_bytes = self._destination.limits.max_entry_bytes
         self._queue_handler = _EntryQueueHandler(self._prepare, self._enqueue, self.handleError)
         self._start_lock = threading.RLock()  # A signal handler may log while this thread starts.
         self._pipeline: Pipeline | None = None
@@ -193,7 +201,7 @@ class ForwardingHandler(logging.Handler):
 
     def _prepare(self, record: logging.LogRecord) -> Draft:
         fields = self._builder.build(record, self.formatter)
-        draft = encode_to_fit(self._destination, fields, max_line_bytes=self._max_line_bytes)
+        draft = encode_to_fit(self._encoder, fields, max_line_bytes=self._max_line_bytes)
         if "vocabulary_errors" in fields.values:
             (self._pipeline or self._start()).buffer.count_vocabulary_error()
         return draft
@@ -205,7 +213,7 @@ class ForwardingHandler(logging.Handler):
 
     def start(self) -> None:
         """Start the sending thread now instead of at the first record. Calling it twice changes nothing."""
-        (self._pipeline or self._start()).sender.ensure_running()
+        (self._pipeline or self._start()).begin()
 
     def _start(self) -> Pipeline:
         with self._start_lock:
@@ -227,19 +235,28 @@ class ForwardingHandler(logging.Handler):
 
     def _make_pipeline(self) -> Pipeline:
         chosen = self._settings
-        destination, builder, max_line_bytes = self._destination, self._builder, self._max_line_bytes
+        encoder, builder, max_line_bytes = self._encoder, self._builder, self._max_line_bytes
         # Otherwise a small queue would be full, and lose entries, before the sender found a batch worth sending.
         max_batch_bytes = min(chosen.max_batch_bytes, max(1, chosen.max_queue_bytes // 2))
 
-        def describe_drops(reason: str, ranges: Sequence[Sequence[int]], count: int) -> Draft:
-            return encode_to_fit(
-                destination, _dropped_fields(builder, reason, ranges, count), max_line_bytes=max_line_bytes
-            )
+        def describe(trail: str, severity: Severity, message: str, values: Mapping[str, Any]) -> Draft:
+            now = SYSTEM_CLOCK.time()
+            fields = builder.build_own(trail, severity, message, values, unix_seconds=now)
+            return encode_to_fit(encoder, fields, max_line_bytes=max_line_bytes)
 
+        def describe_drops(reason: str, ranges: Sequence[Sequence[Any]], count: int) -> Draft:
+            message = f"{count} entries of this stream were lost ({reason})"
+            return describe("dropped", Severity.WARN, message, _dropped_values(reason, ranges, count))
+
+        def describe_mark(trail: str, message: str, values: Mapping[str, Any]) -> Draft:
+            return describe(trail, Severity.INFO, message, values)
+
+        key = chosen.integrity_key.reveal() if chosen.integrity_key else None
+        is_chained = chosen.integrity is not Integrity.OFF
         return Pipeline(
             self._label(),
             self._identity(),
-            destination,
+            self._destination,
             self._make_transport(),
             policy=Policy(
                 max_batch_entries=chosen.max_batch_entries,
@@ -264,6 +281,7 @@ class ForwardingHandler(logging.Handler):
             reports=self._reports,
             describe_drops=describe_drops,
             spool=self._spool_plan(),
+            chain=ChainPlan(Seal(key), describe_mark) if is_chained else None,
             shutdown_timeout_seconds=chosen.shutdown_timeout_seconds,
         )
 
@@ -406,16 +424,11 @@ def _is_feedback(record: logging.LogRecord) -> bool:
     return name.startswith(_TRANSPORT_LOGGERS) and threads.is_ours()
 
 
-def _dropped_fields(
-    builder: FieldsBuilder, reason: str, ranges: Sequence[Sequence[int]], count: int
-) -> Fields:
-    return builder.build_own(
-        "dropped",
-        Severity.WARN,
-        f"{count} entries of this stream were lost ({reason})",
-        {"dropped": count, "ranges": [list(pair) for pair in ranges], "reason": reason},
-        unix_seconds=SYSTEM_CLOCK.time(),
-    )
+def _dropped_values(reason: str, ranges: Sequence[Sequence[Any]], count: int) -> dict[str, Any]:
+    """Return what a ``dropped`` entry says; a range is first, last and, with integrity, the hashes around it."""
+    values = {"dropped": count, "ranges": [[first, last] for first, last, *_ in ranges], "reason": reason}
+    hashes = [list(around) for _, _, *around in ranges]
+    return values | ({"range_hashes": hashes} if any(hashes) else {})
 
 
 class SplunkHandler(ForwardingHandler):

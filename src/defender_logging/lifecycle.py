@@ -144,6 +144,8 @@ def flush(pipelines: Iterable[Pipeline], timeout_seconds: float) -> bool:
 
 def finish(pipeline: Pipeline) -> None:
     """Give a pipeline that was closed at exit what is left of the budget, and tell what is still not delivered."""
+    if pipeline in _told_at_exit and pipeline.buffer.is_chained:
+        _told_at_exit[pipeline] += 1  # ``stopped``, which closing wrote: no reason to tell it all again.
     flush([pipeline], exit_seconds_left())
     pipeline.rest()
     _tell_undelivered(pipeline)
@@ -186,6 +188,13 @@ def _at_exit() -> None:
     for pipeline in pipelines:
         pipeline.rest()  # First: it may bring to the disk what was in memory only.
         _tell_undelivered(pipeline)
+
+
+def _at_end_of_child() -> None:
+    """End streams first: in a child nothing is logged after this, and ``logging.shutdown`` closes no handler."""
+    for pipeline in _snapshot():
+        pipeline.buffer.end()
+    _at_exit()
 
 
 def _tell_undelivered(pipeline: Pipeline) -> None:
@@ -236,7 +245,7 @@ def _hook_multiprocessing() -> None:
     )  # Here, because only processes with a handler should pay for it.
 
     def prepare(_: object = None) -> None:
-        util.Finalize(None, _at_exit, exitpriority=_FINALIZER_PRIORITY)
+        util.Finalize(None, _at_end_of_child, exitpriority=_FINALIZER_PRIORITY)
 
     util.register_after_fork(_hook_multiprocessing, prepare)
     if process.parent_process() is not None:
@@ -258,4 +267,4 @@ def _hook_celery() -> None:
 
 
 def _at_celery_worker_exit(**_: object) -> None:
-    _at_exit()
+    _at_end_of_child()

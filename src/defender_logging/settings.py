@@ -19,6 +19,7 @@ from defender_logging import parsers
 from defender_logging._pipeline.buffer import Overflow
 from defender_logging._pipeline.compression import COMPRESSIONS, has_zstd
 from defender_logging._pipeline.in_flight import HIGHEST_FIXED
+from defender_logging._pipeline.integrity import Integrity
 from defender_logging._pipeline.spool import Fsync, SpoolDirectory
 from defender_logging.destinations import datadog, generic, splunk
 from defender_logging.destinations.base import Limits
@@ -37,8 +38,6 @@ __all__ = ["Kind", "Settings", "read_settings"]
 
 LATER = frozenset(
     {
-        "integrity",
-        "integrity_key",
         "preset",
     }
 )
@@ -89,6 +88,8 @@ class CommonKeywords(TypedDict, total=False):
     proxy_url: str
     allow_plaintext: bool
     redact: Iterable[str] | Mapping[str, Iterable[str]]
+    integrity: str
+    integrity_key: str
 
 
 class SplunkKeywords(CommonKeywords, total=False):
@@ -159,6 +160,8 @@ class Settings:
     server_fingerprint: str | None
     proxy_url: Url | None
     redactor: Redactor
+    integrity: Integrity
+    integrity_key: Secret | None
     level: int
     open_key_files: tuple[str, ...]
     vendor: Mapping[str, Any] = field(repr=False)
@@ -243,6 +246,12 @@ def _spool_dir(value: object) -> str:
     return path
 
 
+def _integrity(value: object) -> Integrity:
+    if value is False:  # What YAML makes of a bare «off».
+        return Integrity.OFF
+    return Integrity(parsers.choice(*(each.value for each in Integrity))(value))
+
+
 def _in_flight(value: object) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -305,6 +314,8 @@ def _common(limits: Limits) -> dict[str, Setting]:
         "proxy_url": Setting(parsers.proxy_url),
         "allow_plaintext": Setting(parsers.flag, default=False),
         "redact": Setting(Redactor.from_setting, Redactor.from_setting(None)),
+        "integrity": Setting(_integrity, Integrity.OFF),
+        "integrity_key": Setting(parsers.secret()),
         "level": Setting(parsers.level, 0),
     }
 
@@ -447,7 +458,7 @@ def _check_proxy(reader: _Reader, values: dict[str, Any]) -> None:
 def _key_files(given: Mapping[str, Any]) -> Iterable[str]:
     """Return the paths of the files that hold keys, each once."""
     headers, redact = given.get("headers"), given.get("redact")
-    references = [given.get(name) for name in ("api_key", "url", "proxy_url")]
+    references = [given.get(name) for name in ("api_key", "url", "proxy_url", "integrity_key")]
     references += headers.values() if isinstance(headers, Mapping) else []
     references += [redact.get("digest_key")] if isinstance(redact, Mapping) else []
     paths = [
@@ -482,6 +493,17 @@ def _check_together(reader: _Reader, values: dict[str, Any]) -> None:
     for name in ("max_spool_bytes", "fsync"):
         if name in reader.given and values["spool_dir"] is None and "spool_dir" not in reader.given:
             problems.append(f"{name} is given without spool_dir; give the directory, or leave {name} out")
+    is_known = not any(problem.startswith("integrity ") for problem in problems)
+    is_keyed = values["integrity"] is Integrity.HMAC_SHA256
+    if is_keyed and "integrity_key" not in reader.given:
+        problems.append(
+            "integrity_key is missing; give 'env:NAME' or 'file:PATH' (or choose integrity: sha256)"
+        )
+    if "integrity_key" in reader.given and not is_keyed and is_known:
+        problems.append(
+            f"integrity_key is given, but integrity is {values['integrity'].value!r}; choose hmac-sha256, or "
+            "leave the key out"
+        )
     is_given = "retry_initial_seconds" in reader.given
     if is_given and values["retry_initial_seconds"] > values["retry_max_seconds"]:
         problems.append(

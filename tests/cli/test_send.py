@@ -55,6 +55,18 @@ def test_delivers_one_marked_entry_through_each_handler(run, configuration, rece
     assert KEY not in result.out + result.err
 
 
+def test_what_it_sends_through_a_chaining_handler_verifies(run, configuration, receiver, tmp_path):
+    """A stream of its own, begun and ended, and the id that is told is that of the test entry."""
+    result = run("send", configuration({"own": generic(receiver, integrity="sha256")}))
+    entries = [entry.fields for entry in receiver.entries]
+    (tmp_path / "trail").write_text("".join(json.dumps(entry) + "\n" for entry in entries), "utf-8")
+
+    assert 0 == result.code
+    assert ["started", None, "stopped"] == [entry.get("trail") for entry in entries]
+    assert f"Look there for the id {entries[1]['id']}" in result.out
+    assert 0 == run("verify", tmp_path / "trail").code
+
+
 @pytest.mark.parametrize(
     ("settings", "answer", "expected"),
     [

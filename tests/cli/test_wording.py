@@ -45,6 +45,13 @@ BLOCKING = "each call waits up to 0.5 s, then new entries are dropped and counte
         ("generic", {"url": "http://127.0.0.1:1/x"}, "sends to", "unencrypted"),
         ("generic", PROXIED, "sends to", f"https://x.example:443, JSON arrays, {THROUGH_PROXY}, {PINNED}"),
         ("generic", {}, "key", "none"),
+        ("generic", {"integrity": "sha256"}, "integrity", "without a key, which anybody can compute anew"),
+        (
+            "generic",
+            {"integrity": "hmac-sha256", "integrity_key": "s3cret"},
+            "integrity",
+            "a key written in the file (env:NAME or file:PATH is safer)",
+        ),
         (
             "splunk",
             {},

@@ -117,7 +117,7 @@ def test_refuses(kind, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("integrity", "sha256"), ("preset", "loki"),
+        ("preset", "loki"),
         ("integrity_key", "env:HOME"), ("max_spool_bytes", 1), ("fsync", "always"),
     ],
 )  # fmt: skip

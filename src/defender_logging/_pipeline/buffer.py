@@ -28,6 +28,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from defender_logging._pipeline import threads
+from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashes_of
 from defender_logging._pipeline.entry import Draft, Entry
 from defender_logging._pipeline.ranges import Ranges
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
@@ -46,6 +47,9 @@ INTERRUPTED = "interrupted"
 
 MAX_TOLD_RANGES = 100
 """Most ranges in one ``dropped`` entry."""
+
+_BEGIN, _END = Draft(b"", b"begin"), Draft(b"", b"end")
+"""Parked like drafts: what the chain writes of its own is numbered in the same short section."""
 
 
 class Overflow(str, Enum):
@@ -84,6 +88,7 @@ class Buffer:
         wake: set when the sender should look.
         describe_drops: makes the draft that tells of drops, from a reason, ranges and a count.
         tell: takes a sentence for people, when drops begin; must not block or log.
+        chain: chains the entries; None: they are not chained.
         clock: for the wait of ``Overflow.BLOCK``.
     """
 
@@ -95,6 +100,7 @@ class Buffer:
         wake: Wake,
         describe_drops: Callable[[str, Sequence[Sequence[int]], int], Draft],
         tell: Callable[[str], None],
+        chain: Chain | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.stream = stream
@@ -102,6 +108,7 @@ class Buffer:
         self._bounds = bounds
         self._describe_drops = describe_drops
         self._tell = tell
+        self._chain = chain
         self._clock = clock
         self._tail_start = f',"id":"{stream}-'.encode()
         self._tail_middle = f'","stream":"{stream}","seq":'.encode()
@@ -134,6 +141,34 @@ class Buffer:
             while self._inbox and not self._is_inside:
                 self._empty_inbox()
 
+    def begin(self) -> None:
+        """Write ``started`` now instead of before the first entry; nothing without a chain. Any thread."""
+        self._park(_BEGIN)
+
+    def end(self) -> None:
+        """Write ``stopped`` unless it is the last entry already; nothing without a chain. Any thread.
+
+        For when nothing will follow: entries after it could be cut off unnoticed, up to the next ``stopped``.
+        """
+        self._park(_END)
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether the entries carry ``prev`` and ``hash``."""
+        return self._chain is not None
+
+    def append_end_of(self, end: End) -> None:
+        """Close the chained stream of a dead process with an entry in this one, which is chained. Any thread."""
+        if self._chain is not None:
+            self.append(self._chain.describe_end_of(end))
+
+    def _park(self, mark: Draft) -> None:
+        if self._chain is not None:
+            with self._lock:
+                self._inbox.append(mark)
+                while self._inbox and not self._is_inside:
+                    self._empty_inbox()
+
     def count_vocabulary_error(self) -> None:
         """Count a record that goes out with ``vocabulary_errors``."""
         with self._lock:
@@ -155,9 +190,14 @@ class Buffer:
         before = 0
         try:
             while self._inbox:
+                if self._chain is not None and not self._is_closed and self._inbox[0] is not _END:
+                    self._number_due(self._chain)
                 before = self._last_seq
                 draft = self._inbox[0]
-                self._number(draft)
+                if draft.head:
+                    self._number(draft)
+                elif draft is _END and self._chain is not None:
+                    self._number_end(self._chain)
                 self._inbox.popleft()
                 draft = None
         except BaseException:
@@ -189,10 +229,39 @@ class Buffer:
         if count in (1, self._bounds.wake_entries) or waiting - size < self._bounds.wake_bytes <= waiting:
             self.wake.set()
 
+    def _number_due(self, chain: Chain) -> None:
+        """Write what the chain wants to stand before the next entry."""
+        seq = self._last_seq + 1
+        mark = chain.due(seq, self._clock.monotonic())
+        if mark is not None:
+            self._number(self._describe_mark(chain, mark), is_own=mark is Mark.STARTED)
+
+    def _number_end(self, chain: Chain) -> None:
+        if chain.is_open(self._last_seq + 1):
+            self._number(self._describe_mark(chain, Mark.STOPPED), is_own=True)
+
+    def _describe_mark(self, chain: Chain, mark: Mark) -> Draft:
+        account = self._account
+        return chain.describe(
+            mark,
+            self._last_seq + 1,
+            dropped=_total(account.dropped_by_reason),
+            rejected=_total(account.rejected_by_reason),
+        )
+
     def _line(self, draft: Draft) -> bytes:
-        """Splice the tail on, with the number that is next."""
-        digits = b"%d" % (self._last_seq + 1)
-        return b"".join((draft.head, self._tail_start, digits, self._tail_middle, digits, draft.foot))
+        """Splice the tail on, with the number that is next, and what chains it to the entry before."""
+        seq = self._last_seq + 1
+        digits = b"%d" % seq
+        marks = b"" if self._chain is None else self._chain.seal(seq, draft.core)
+        return b"".join((draft.head, marks, self._tail_start, digits, self._tail_middle, digits, draft.foot))
+
+    def _size(self, draft: Draft) -> int:
+        """Return how long the line of a draft will be, without finishing it."""
+        marks = 0 if self._chain is None else SEAL_BYTES
+        digits = len(str(self._last_seq + 1))
+        tail = len(self._tail_start) + len(self._tail_middle) + 2 * digits
+        return len(draft.head) + marks + tail + len(draft.foot)
 
     def _repair(self) -> None:
         """Bring the counts in line with what is held, after an interruption between two steps of ``_number``."""
@@ -229,11 +298,14 @@ class Buffer:
                 spared.append(entry)
                 continue
             self._waiting_bytes -= len(entry.line)
-            self._drop(entry.seq, QUEUE_FULL)
+            self._drop(entry.seq, QUEUE_FULL, entry.line)
         self._entries.extendleft(reversed(spared))
         return self._waiting_bytes <= bound
 
-    def _drop(self, seq: int, reason: str) -> None:
+    def _drop(self, seq: int, reason: str, line: bytes = b"") -> None:
+        """Count an entry as dropped; ``line`` is what was kept of it, where that is at hand."""
+        if self._chain is not None:
+            self._drop_from(self._chain, seq, reason, line)
         if reason != CLOSED:  # Nothing is sent after close(), so nothing could tell of it.
             if reason not in self._untold:
                 self._untold[reason] = Ranges()
@@ -245,12 +317,19 @@ class Buffer:
             self._untold[reason].add(seq)
         self._account.dropped_by_reason[reason] += 1
 
+    def _drop_from(self, chain: Chain, seq: int, reason: str, line: bytes) -> None:
+        if seq > self._last_seq:
+            before = after = chain.drop_newest()
+        else:
+            before, after = hashes_of(line)
+        if reason != CLOSED:
+            chain.note_gap(seq, reason, before, after)
+
     def _wait_for_room(self, draft: Draft) -> None:
         """Wait, with the lock let go meanwhile, so that the numbering that follows finds the room still there."""
         deadline = self._clock.monotonic() + self._bounds.block_timeout_seconds
-        while (
-            self._waiting_bytes + self._flight_bytes + len(self._line(draft)) > self._bounds.max_queue_bytes
-        ):
+        size = self._size(draft)
+        while self._waiting_bytes + self._flight_bytes + size > self._bounds.max_queue_bytes:
             left = deadline - self._clock.monotonic()
             if left <= 0 or self._is_inside or self._is_closed or threads.is_ours():
                 return
@@ -333,6 +412,8 @@ class Buffer:
             count = sum(last - first + 1 for first, last in told)
             if not ranges:
                 del self._untold[reason]
+            if self._chain is not None:
+                told = self._chain.with_hashes(reason, told)
             self._number(self._describe_drops(reason, told, count), is_own=True)
 
     def count_request(self, *, is_retry: bool) -> None:
@@ -349,6 +430,7 @@ class Buffer:
 
     def close(self) -> None:
         """Refuse entries from now on; those that wait still go out. Any thread; never waits."""
+        self.end()
         with self._section():
             self._is_closed = True
         self.wake.set()

@@ -44,11 +44,13 @@ class Draft(NamedTuple):
     """One encoded entry without its number.
 
     The final line is ``head + b',"id":"S-N","stream":"S","seq":N' + foot``. ``head`` is never an empty
-    object: it ends right after a value, so the comma is always right.
+    object: it ends right after a value, so the comma is always right. ``core`` is the digest for the hash chain
+    (see ``integrity``), and empty without one.
     """
 
     head: bytes
     foot: bytes
+    core: bytes = b""
 
 
 class Entry(NamedTuple):

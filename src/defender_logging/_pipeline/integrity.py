@@ -92,7 +92,12 @@ def core_text(entry: Mapping[str, Any]) -> str:
     extras = frozenset(filter(_is_text, listed)) if isinstance(listed, list) else frozenset[str]()
     lines: set[str] = set()
     for name, value in entry.items():
-        if name in _COVERED or name in extras:
+        if name in _COVERED:
+            if type(value) is str and value and "\\" not in value and "\n" not in value:
+                lines.add(f"{name}={value}")  # The same in one step, for nearly all.
+            else:
+                _add_lines(lines, name, value)
+        elif name in extras:
             _add_lines(lines, name, value)
     for name in extras - entry.keys():
         _add_lines(lines, name, _nested(entry, name.split(".")))
@@ -115,14 +120,14 @@ def _add_lines(lines: set[str], path: str, value: Any) -> None:
     if isinstance(value, str):
         if value:
             lines.add(f"{_escaped(path).replace('=', _EQUALS)}={_escaped(value)}")
+    elif isinstance(value, (int, float)):
+        _add_lines(lines, path, _scalar_text(value))
     elif isinstance(value, Mapping):
         for name, item in value.items():
             _add_lines(lines, f"{path}.{name}", item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _add_lines(lines, f"{path}.{index}", item)
-    elif value is not None:
-        _add_lines(lines, path, _scalar_text(value))
 
 
 _EQUALS = "\\="

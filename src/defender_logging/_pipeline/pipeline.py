@@ -15,10 +15,11 @@ from typing import Any
 
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import Bounds, Buffer
+from defender_logging._pipeline.chain import Chain, ChainPlan, end_of
 from defender_logging._pipeline.entry import Draft
 from defender_logging._pipeline.policy import Policy
 from defender_logging._pipeline.reports import Reports
-from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, SpoolError
+from defender_logging._pipeline.spool import Fsync, Identity, SpoolDirectory, SpoolError, StreamStore
 from defender_logging._pipeline.spooled_buffer import SpooledBuffer
 from defender_logging._pipeline.wire import Transport
 from defender_logging._pipeline.worker import Sender
@@ -54,6 +55,7 @@ class Pipeline:
         reports: what people should know, for threads that may log.
         describe_drops: makes the draft that tells of drops.
         spool: where to keep entries on the disk; None: in memory only.
+        chain: how to chain entries; None: they are not chained.
         shutdown_timeout_seconds: its wish for the time that exit may cost.
         clock: time.
     """
@@ -71,6 +73,7 @@ class Pipeline:
         describe_drops: Callable[[str, Sequence[Sequence[int]], int], Draft],
         shutdown_timeout_seconds: float,
         spool: SpoolPlan | None = None,
+        chain: ChainPlan | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.label = label
@@ -83,12 +86,14 @@ class Pipeline:
         wake = Wake()
         self._spool = spool
         self._adopted: list[AdoptedBuffer] = []
+        stream = secrets.token_hex(STREAM_BYTES)
         self.buffer = self._make_buffer(
-            secrets.token_hex(STREAM_BYTES),
+            stream,
             bounds,
             wake=wake,
             describe_drops=describe_drops,
             tell=lambda sentence: reports.add(logging.WARNING, f"{label}: {sentence}"),
+            chain=Chain(stream, chain) if chain else None,
             clock=clock,
         )
         self.sender = Sender(label, destination, transport, policy, reports=reports, wake=wake, clock=clock)
@@ -102,6 +107,11 @@ class Pipeline:
         self.buffer.append(draft)
         if not self.sender.is_running and self.buffer.waiting_entries:
             self.sender.ensure_running()
+
+    def begin(self) -> None:
+        """See that a thread is there, before the first record. Any thread."""
+        self.buffer.begin()
+        self.sender.ensure_running()
 
     def close(self) -> None:
         """Take no more; what waits still goes out. Any thread; never waits."""
@@ -164,7 +174,9 @@ class Pipeline:
             return
         self._adopted = [adopted for adopted in self._adopted if not adopted.is_finished]
         try:
-            stores, problems = self._spool.directory.adopt_orphans(self._spool.identity, between)
+            stores, problems = self._spool.directory.adopt_orphans(
+                self._spool.identity, between, before_use=self.close_stream_of
+            )
         except SpoolError as error:
             stores, problems = [], [str(error)]
         for store in stores:
@@ -174,6 +186,19 @@ class Pipeline:
             self.sender.ensure_running()
         for problem in problems:
             self._tell_once(problem)
+
+    def close_stream_of(self, store: StreamStore) -> None:
+        """Say in the own stream where that of a dead process ends, if both are chained."""
+        if not self.buffer.is_chained:
+            return
+        try:
+            last = store.last_entry()
+        except OSError as error:
+            self._tell_once(f"the last entry of the stream {store.stream} cannot be read: {error}")
+            return
+        end = end_of(last.line) if last else None
+        if end is not None:
+            self.buffer.append_end_of(end)
 
     def _tell_once(self, problem: str) -> None:
         if problem not in self._told:

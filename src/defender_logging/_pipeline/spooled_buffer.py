@@ -177,7 +177,7 @@ class SpooledBuffer(Buffer):
         self._entries = deque(entry for entry in self._entries if entry.seq not in seqs)
         self._waiting_bytes = sum(len(entry.line) for entry in self._entries)
 
-    def _drop(self, seq: int, reason: str) -> None:
+    def _drop(self, seq: int, reason: str, line: bytes = b"") -> None:
         self._store.give_up_absent(seq)
         self._own.discard(seq)
         if seq in self._told_by:  # It told of drops, in a segment that is dropped now.
@@ -187,7 +187,7 @@ class SpooledBuffer(Buffer):
         if reason in _WHY_DROPPED and reason not in self._untold:
             self._untold[reason] = Ranges()
             self._tell(_WHY_DROPPED[reason].format(overflow=self._bounds.overflow.value, seq=seq))
-        super()._drop(seq, reason)
+        super()._drop(seq, reason, line)
 
     def _drop_segment(self) -> bool:
         """Give up the oldest whole segment of the own stream, by ``drop_oldest``."""
@@ -198,13 +198,14 @@ class SpooledBuffer(Buffer):
         if not gone:
             return False
         lost = {seq for seq in numbers_in(gone) if seq not in self._in_flight}
+        lines = {entry.seq: entry.line for entry in self._entries if entry.seq in lost}
         kept = [entry for entry in self._entries if entry.seq not in lost]
         self._waiting_bytes = sum(len(entry.line) for entry in kept)
         self._entries = deque(kept)
         # What is in flight is delivered all the same; until then it is only in memory.
         self._store.note_absent(seq for seq in numbers_in(gone) if seq in self._in_flight)
         for seq in sorted(lost):
-            self._drop(seq, SPOOL_FULL)
+            self._drop(seq, SPOOL_FULL, lines.get(seq, b""))
         return True
 
     def _note_trouble(self, kind: str, sentence: str) -> None:
@@ -213,7 +214,7 @@ class SpooledBuffer(Buffer):
 
     def _wait_for_room(self, draft: Draft) -> None:
         """Wait while the spool is full, as long as ``block`` allows; memory never makes a caller wait here."""
-        size = len(self._line(draft))
+        size = self._size(draft)
         deadline = self._clock.monotonic() + self._bounds.block_timeout_seconds
         while not (self._is_inside or threads.is_ours()) and self._lacks_room(size):
             left = deadline - self._clock.monotonic()

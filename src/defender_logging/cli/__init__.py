@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from defender_logging._version import __version__
-from defender_logging.cli import check, demo, receive, send, spool
+from defender_logging.cli import check, demo, receive, send, spool, verify
 from defender_logging.cli.display import escaped
 from defender_logging.cli.exits import INTERRUPTED, NOT_GOOD, USAGE, UsageError
 
@@ -27,6 +27,7 @@ In this order, when you are new here:
   defender-logging check logging.yaml    read your configuration: what it will do, what is wrong
   defender-logging send logging.yaml     send one test entry through each handler to its receiver
   defender-logging spool list DIR        see what waits on disk, and what dead processes left there
+  defender-logging verify FILE...        prove that a trail is whole and unchanged (`integrity`)
   defender-logging receive               be the receiver yourself, and watch what your service sends
 """
 
@@ -72,6 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"defender-logging {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (check, send, spool, receive, demo):
+    for command in (check, send, spool, verify, receive, demo):
         command.add_parser(commands)
     return parser

@@ -33,7 +33,15 @@ def connect(handler: ForwardingHandler) -> str | None:
 def id_of_first_entry(handler: ForwardingHandler) -> str | None:
     """Return the ``id`` of the first entry that a handler took, None if it has taken none."""
     pipeline = handler._pipeline
-    return None if pipeline is None else f"{pipeline.buffer.stream}-1"
+    if pipeline is None:
+        return None
+    return f"{pipeline.buffer.stream}-{2 if pipeline.buffer.is_chained else 1}"  # After ``started``.
+
+
+def end_stream(handler: ForwardingHandler) -> None:
+    """End the hash chain, if there is one, with what the handler has taken so far."""
+    if handler._pipeline is not None:
+        handler._pipeline.buffer.end()
 
 
 def give_up(handler: ForwardingHandler) -> None:
@@ -50,6 +58,7 @@ def spool_plan_of(handler: ForwardingHandler, name: str) -> SpoolPlan | None:
     return plan and replace(plan, identity=replace(plan.identity, name=name))
 
 
-def pipeline_apart(handler: ForwardingHandler) -> Pipeline:
+def pipeline_apart(handler: ForwardingHandler, name: str) -> Pipeline:
     """Make a pipeline of the handler's settings that nobody else knows: no thread, and no search for orphans."""
+    handler.name = name  # What it spools of its own is then found by the handler of this name.
     return handler._make_pipeline()

@@ -19,7 +19,7 @@ from defender_logging.cli.display import Screen, escaped, masked
 from defender_logging.cli.exits import GOOD, NOT_GOOD, UsageError
 from defender_logging.cli.findings import Finding
 from defender_logging.cli.imports import user_modules
-from defender_logging.cli.inside import give_up, id_of_first_entry, settings_of
+from defender_logging.cli.inside import end_stream, give_up, id_of_first_entry, settings_of
 from defender_logging.cli.loading import LoadedFile, load
 from defender_logging.handlers import DatadogHandler, ForwardingHandler, SplunkHandler
 from defender_logging.metrics import Stats
@@ -139,6 +139,7 @@ def _send_all(built: Built, names: Sequence[str], deadline: float) -> list[Resul
     try:
         for handler in made.values():
             handler.emit(_test_record(handler))
+            end_stream(handler)
             handler.flush(0)  # Asks it to send at once; waits for nothing.
         _wait(list(made.values()), deadline)
         return [

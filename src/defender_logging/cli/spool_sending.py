@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
-from defender_logging._pipeline.pipeline import SpoolPlan
+from defender_logging._pipeline.pipeline import Pipeline, SpoolPlan
 from defender_logging._pipeline.spool import SpoolError, StreamStore
 from defender_logging._pipeline.spooled_buffer import SpooledBuffer
 from defender_logging.cli.building import Built, build, nearest
@@ -125,11 +125,11 @@ def _streams(plan: SpoolPlan) -> list[Found]:
 
 
 def _deliver(task: _Task, timeout_seconds: float) -> _Result:
-    pipeline = pipeline_apart(task.handler)
+    pipeline = pipeline_apart(task.handler, task.name)
     buffer, sender = pipeline.buffer, pipeline.sender
     assert isinstance(buffer, SpooledBuffer)
     progress = Progress(sys.stderr)
-    with _sources(task, buffer) as (sources, problems):
+    with _sources(task, pipeline, buffer) as (sources, problems):
         for source in sources:
             sender.add_buffer(source)
         sender.hurry()
@@ -148,15 +148,17 @@ def _deliver(task: _Task, timeout_seconds: float) -> _Result:
         finally:
             progress.clear()
             sender.loop.close()
+            pipeline.let_go()
         return _Result(pipeline.stats(filtered=0), problems)
 
 
 @contextmanager
 def _sources(
-    task: _Task, buffer: SpooledBuffer
+    task: _Task, pipeline: Pipeline, buffer: SpooledBuffer
 ) -> Iterator[tuple[list[AdoptedBuffer | LetterSource], list[str]]]:
     """Take over the orphans and read the dead letters; at the end let go of what is left of them."""
-    stores, problems = _adopt(task)
+    stores, problems = _adopt(task, pipeline)
+    buffer.end()  # Of the stream that tells where the others end.
     adopted = [AdoptedBuffer(store, buffer) for store in stores]
     shelves = list(_shelves(task)) if task.with_dead_letters else []
     letters = []
@@ -175,12 +177,12 @@ def _sources(
             clear_away(found)
 
 
-def _adopt(task: _Task) -> tuple[list[StreamStore], list[str]]:
-    directory = task.plan.directory
+def _adopt(task: _Task, pipeline: Pipeline) -> tuple[list[StreamStore], list[str]]:
+    directory, close = task.plan.directory, pipeline.close_stream_of
     try:
         if task.stream is None:
-            return directory.adopt_orphans(task.plan.identity)
-        store = directory.adopt_stream(task.stream.info.stream)
+            return directory.adopt_orphans(task.plan.identity, before_use=close)
+        store = directory.adopt_stream(task.stream.info.stream, before_use=close)
     except SpoolError as error:
         return [], [str(error)]
     if store is not None:

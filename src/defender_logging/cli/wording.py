@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from defender_logging._pipeline.integrity import Integrity
 from defender_logging._pipeline.spool import Fsync, SpoolDirectory
 from defender_logging.cli.inside import settings_of
 from defender_logging.cli.review import Source, level_name
@@ -63,6 +64,8 @@ def describe(handler: ForwardingHandler, sources: Sequence[Source]) -> Iterator[
     else:
         yield Said("queue", f"up to {size(chosen.max_queue_bytes)} in memory, and all of it on disk")
         yield Said("spool", f"{_spool(chosen, chosen.spool_dir)}; when it is full, {when_full}")
+    if chosen.integrity is not Integrity.OFF:
+        yield Said("integrity", _integrity(chosen))
     if handler.level != logging.NOTSET:
         yield Said("level", f"{level_name(handler.level)} and above only, whatever is selected")
 
@@ -109,6 +112,14 @@ def _spool(chosen: Settings, spool_dir: str) -> str:
         f"{_SYNCED[chosen.fsync]}; what is left when a process ends, the next start of a handler with this address, "
         "name, key and index sends"
     )
+
+
+def _integrity(chosen: Settings) -> str:
+    if chosen.integrity_key is None:
+        return "a hash chain (sha256) without a key, which anybody can compute anew"
+    key = chosen.integrity_key
+    where = key.identity if key.is_reference else "a key written in the file (env:NAME or file:PATH is safer)"
+    return f"a hash chain (hmac-sha256) with {where}; `defender-logging verify` checks it"
 
 
 def _selection(chosen: Settings) -> str:

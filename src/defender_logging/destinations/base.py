@@ -18,6 +18,7 @@ __all__ = [
     "Acks",
     "Delivered",
     "Destination",
+    "Encoder",
     "Hold",
     "Limits",
     "Partly",
@@ -180,7 +181,15 @@ class Acks(Protocol):
         ...
 
 
-class Destination(Protocol):
+class Encoder(Protocol):
+    """The part of a destination that an entry meets in the caller's thread."""
+
+    def encode(self, fields: Fields) -> Draft:
+        """Turn one entry's fields into its final bytes, all but the number."""
+        ...
+
+
+class Destination(Encoder, Protocol):
     """A vendor's rules as pure functions. Safe to share between threads: it never changes."""
 
     @property
@@ -196,10 +205,6 @@ class Destination(Protocol):
     @property
     def acks(self) -> Acks | None:
         """How to ask about receipts; None: an answer is the last word."""
-        ...
-
-    def encode(self, fields: Fields) -> Draft:
-        """Turn one entry's fields into its final bytes, all but the number."""
         ...
 
     def build_request(self, lines: Sequence[bytes], *, now_unix_seconds: float) -> Request:

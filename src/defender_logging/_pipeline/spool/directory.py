@@ -105,7 +105,11 @@ class SpoolDirectory:
         )
 
     def adopt_orphans(
-        self, identity: Identity, between: Callable[[], None] = lambda: None
+        self,
+        identity: Identity,
+        between: Callable[[], None] = lambda: None,
+        *,
+        before_use: Callable[[StreamStore], None] = lambda _: None,
     ) -> tuple[list[StreamStore], list[str]]:
         """Take over the streams of dead processes whose handler was the same.
 
@@ -115,6 +119,8 @@ class SpoolDirectory:
         Args:
             identity: of the handler.
             between: called after each segment, for who has other things to do meanwhile.
+            before_use: sees each stream first, those too that are only cleared away as nothing in them is
+                unsettled. Must not raise.
 
         Returns:
             The streams, and sentences about those that cannot be used.
@@ -133,13 +139,15 @@ class SpoolDirectory:
         except OSError as error:
             raise spool_error(f"looking for orphans in '{self.path}'", error) from error
         for path in self.stream_paths():
-            store, problem = self._adopt(path, digest, between)
+            store, problem = self._adopt(path, digest, between, before_use)
             adopted += [store] if store else []
             problems += [problem] if problem else []
         return adopted, problems
 
-    def adopt_stream(self, stream: str) -> StreamStore | None:
-        """Take over one orphan whatever its identity, because a person asked for it.
+    def adopt_stream(
+        self, stream: str, *, before_use: Callable[[StreamStore], None] = lambda _: None
+    ) -> StreamStore | None:
+        """Take over one orphan whatever its identity, because a person asked for it; see ``adopt_orphans``.
 
         Returns:
             None if a living process has it, or it is empty or gone.
@@ -147,13 +155,17 @@ class SpoolDirectory:
         Raises:
             SpoolError: it cannot be read, or is of another version.
         """
-        store, problem = self._adopt(self.path_of(stream), None, lambda: None)
+        store, problem = self._adopt(self.path_of(stream), None, lambda: None, before_use)
         if problem:
             raise SpoolError(problem)
         return store
 
     def _adopt(
-        self, path: Path, digest: str | None, between: Callable[[], None]
+        self,
+        path: Path,
+        digest: str | None,
+        between: Callable[[], None],
+        before_use: Callable[[StreamStore], None],
     ) -> tuple[StreamStore | None, str | None]:
         """Adopt the orphan in ``path``; with a ``digest`` only if that is its identity.
 
@@ -183,6 +195,7 @@ class SpoolDirectory:
         finally:
             if home is not None and store is None:
                 home.lock.release()
+        before_use(store)
         return self._keep_if_useful(store, path)
 
     def _keep_if_useful(self, store: StreamStore, path: Path) -> tuple[StreamStore | None, str | None]:

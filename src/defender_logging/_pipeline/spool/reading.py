@@ -19,7 +19,7 @@ from defender_logging._pipeline.spool.segments import Segment, load, read_first_
 from defender_logging._pipeline.spool.survey import Damage
 from defender_logging._pipeline.spool.system import FileSystem, spool_error
 
-__all__ = ["Backlog"]
+__all__ = ["Backlog", "last_entry"]
 
 SEPARATOR_BYTES = 1
 """What a batch holds between two entries; counted with each, as ``Buffer.take`` does."""
@@ -140,3 +140,17 @@ def _last_of(stretch: Stretch) -> int:
         return stretch.limit - 1
     *_, (_, last) = stretch.wanted
     return last
+
+
+def last_entry(fs: FileSystem, catalogue: Catalogue) -> Entry | None:
+    """Return the entry with the highest number, settled or not; None if there is none.
+
+    Raises:
+        OSError: its segment cannot be read now.
+    """
+    with catalogue.lock:
+        segments = sorted(catalogue.segments, key=lambda each: each.last_seq)
+    if not segments:
+        return None
+    found = (piece.entry for piece in pieces(load(fs, segments[-1])))
+    return max((entry for entry in found if entry is not None), key=lambda entry: entry.seq, default=None)

@@ -26,7 +26,7 @@ from defender_logging._pipeline.spool.catalogue import Catalogue
 from defender_logging._pipeline.spool.home import Home
 from defender_logging._pipeline.spool.identity import SealedIdentity
 from defender_logging._pipeline.spool.making import Quota, SegmentMaker, chunks
-from defender_logging._pipeline.spool.reading import Backlog
+from defender_logging._pipeline.spool.reading import Backlog, last_entry
 from defender_logging._pipeline.spool.settling import Settler
 from defender_logging._pipeline.spool.shelf import DAMAGED, Shelf
 from defender_logging._pipeline.spool.survey import Damage, survey
@@ -211,6 +211,14 @@ class StreamStore:
             found, self._backlog.damage = self._backlog.damage, []
             self._shelf.set_damage_aside(found)
         return entries
+
+    def last_entry(self) -> Entry | None:
+        """Return the last entry that can be read, settled or not; None if there is none. Reads a segment or two.
+
+        Raises:
+            OSError: a segment cannot be read now.
+        """
+        return last_entry(self._fs, self._catalogue)
 
     def release_memory(self) -> None:
         """Let go of the segment that ``read_after`` keeps in memory."""
