@@ -39,6 +39,10 @@ _NO_BLOCKS = _State((), MappingProxyType({}))
 _current: ContextVar[_State] = ContextVar("defender_logging.context", default=_NO_BLOCKS)
 
 
+open_context = _current.get
+"""The state itself, in one step; its second part is what ``current_fields`` returns."""
+
+
 def audit_context(**fields: object) -> AbstractContextManager[None]:
     """A context manager: every record made inside (this thread or task) carries the fields.
 

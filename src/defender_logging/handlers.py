@@ -48,6 +48,7 @@ from defender_logging.metrics import Stats
 from defender_logging.secret import Secret, SecretText
 from defender_logging.selection import SelectionFilter
 from defender_logging.severity import Severity
+from defender_logging.templates import Templates
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,6 +57,8 @@ __all__ = ["ApiKeyHandler", "DatadogHandler", "ForwardingHandler", "SplunkHandle
 
 _OWN_LOGGERS = "defender_logging"
 _TRANSPORT_LOGGERS = "urllib3"
+_MAX_DECIDED = 4096
+"""Pairs of level and logger whose selection is remembered; loggers may be named after data."""
 
 
 class _EntryQueueHandler(logging.handlers.QueueHandler):
@@ -104,6 +107,7 @@ class ForwardingHandler(logging.Handler):
                 f"{self._label()}: every user of this machine can read {path!r}, which holds a key; chmod 600 it",
             )
         self._selection = _Selection(self._settings, self._reports)
+        self._decided: dict[tuple[int, str], bool] = {}
         self._destination = self._make_destination()
         self._encoder: Encoder = self._destination
         self._max_line_bytes = self._destination.limits.max_entry_bytes
@@ -121,6 +125,12 @@ class ForwardingHandler(logging.Handler):
             host=self._settings.host,
             tags=self._settings.tags,
             static_fields=self._settings.static_fields,
+        )
+        self._templates = Templates(
+            self._builder,
+            self._encoder,
+            max_line_bytes=self._max_line_bytes,
+            redactor=self._settings.redactor,
         )
         self._queue_handler = _EntryQueueHandler(self._prepare, self._enqueue, self.handleError)
         self._start_lock = threading.RLock()  # A signal handler may log while this thread starts.
@@ -159,22 +169,47 @@ class ForwardingHandler(logging.Handler):
         Returns:
             True if the record was selected, as ``logging.Handler.handle`` does.
         """
+        try:
+            is_selected = None if self.filters else self._decided[record.levelno, record.name]
+        except Exception:  # noqa: BLE001 - not seen before, or an odd record's missing or unhashable one
+            is_selected = None
+        if is_selected is None:
+            return self._handle_undecided(record)
+        if is_selected:
+            self.emit(record)
+            return True
+        return self._leave_out()
+
+    def _handle_undecided(self, record: logging.LogRecord) -> bool:
         if _is_feedback(record):
             return False
         if self.filters:
             kept = self._ask_filters(record)
             if not kept:
-                next(self._filtered)
-                return False
+                return self._leave_out()
             if isinstance(kept, logging.LogRecord):  # From Python 3.12 on a filter may replace the record.
                 record = kept
-        if not self._selection.filter(record):
-            next(self._filtered)
-            if self._reports:
-                self._emit_reports()
-            return False
+        is_selected = self._selection.filter(record)
+        self._remember(record, is_selected=is_selected)
+        if not is_selected:
+            return self._leave_out()
         self.emit(record)
         return True
+
+    def _remember(self, record: logging.LogRecord, *, is_selected: bool) -> None:
+        """Remember what level and logger alone decide; own and transport loggers are asked about each time."""
+        name = getattr(record, "name", None)
+        if type(name) is not str or name.startswith((_OWN_LOGGERS, _TRANSPORT_LOGGERS)):
+            return
+        if self._selection.goes_by_level_alone and len(self._decided) < _MAX_DECIDED:
+            with contextlib.suppress(Exception):
+                self._decided[record.levelno, name] = is_selected
+
+    def _leave_out(self) -> bool:
+        next(self._filtered)
+        if self._reports.waiting:
+            self._emit_reports()
+        return False
 
     def _ask_filters(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         """Ask the user's filters; one that raises lets nothing out, and does not raise into the caller."""
@@ -186,8 +221,12 @@ class ForwardingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Encode a record and queue it, whatever the selection says; errors go to ``handleError``."""
-        self._queue_handler.emit(record)
-        if self._reports:
+        entrance = self._queue_handler
+        try:  # As QueueHandler.emit does, a frame less.
+            entrance.enqueue(entrance.prepare(record))
+        except Exception:  # noqa: BLE001 - a log call does not raise
+            self.handleError(record)
+        if self._reports.waiting:
             self._emit_reports()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the logging module's name
@@ -200,6 +239,13 @@ class ForwardingHandler(logging.Handler):
             self._reports.emit()
 
     def _prepare(self, record: logging.LogRecord) -> Draft:
+        if self.formatter is None:
+            try:
+                common = self._templates.draft(record)
+            except Exception:  # noqa: BLE001 - an odd record, for which the long way is made
+                common = None
+            if common is not None:
+                return common
         fields = self._builder.build(record, self.formatter)
         draft = encode_to_fit(self._encoder, fields, max_line_bytes=self._max_line_bytes)
         if "vocabulary_errors" in fields.values:

@@ -117,6 +117,7 @@ class SelectionFilter(logging.Filter):
         self._by_component = {
             word: self._log_types is None or word in self._log_types for word in self._vocabulary.components
         }
+        self.goes_by_level_alone = self._log_types is None
         self._told: dict[str, object] = {}
         self._default_component: object = None
 

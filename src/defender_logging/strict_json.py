@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from json.encoder import encode_basestring
 from typing import Any
 
 try:
@@ -17,7 +18,7 @@ try:
 except ImportError:  # The extra ``fast`` is optional.
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["RareFloat", "clean_text", "comparable_float", "dumps", "dumps_stdlib"]
+__all__ = ["RareFloat", "clean_text", "comparable_float", "dumps", "dumps_stdlib", "encode_atom", "finished"]
 
 _REPAINTING = re.compile(
     rb"\x7f"  # DEL
@@ -27,6 +28,7 @@ _REPAINTING = re.compile(
     rb"|\xe2\x81[\xa6-\xa9]"  # U+2066 to U+2069 bidi isolates
     rb"|\xef\xbb\xbf"  # U+FEFF byte order mark
 )
+_DEL = 0x7F
 _ESCAPES = {
     chr(code).encode(): b"\\u%04x" % code
     for code in (*range(0x7F, 0xA0), 0x61C, *range(0x200E, 0x206A), 0xFEFF)
@@ -65,8 +67,9 @@ def clean_text(text: str) -> str:
     return text
 
 
-def _finish(line: bytes) -> bytes:
-    if line.isascii() and b"\x7f" not in line:
+def finished(line: bytes) -> bytes:
+    """Return a line of JSON with every character escaped that some reader takes for more than a character."""
+    if line.isascii() and _DEL not in line:
         return line
     return _REPAINTING.sub(lambda match: _ESCAPES[match[0]], line)
 
@@ -89,9 +92,9 @@ _encode_with_stdlib = json.JSONEncoder(
 def dumps_stdlib(value: Any) -> bytes:
     """Encode with the standard library alone; the same bytes as ``dumps``."""
     try:
-        return _finish(_encode_with_stdlib(value).encode())
+        return finished(_encode_with_stdlib(value).encode())
     except UnicodeEncodeError:
-        return _finish(_encode_with_stdlib(_cleaned(value)).encode())
+        return finished(_encode_with_stdlib(_cleaned(value)).encode())
 
 
 def _dumps_with_orjson() -> Callable[[Any], bytes]:
@@ -107,7 +110,7 @@ def _dumps_with_orjson() -> Callable[[Any], bytes]:
             line: bytes = encode(value, spell)
         except orjson.JSONEncodeError:
             line = encode(_cleaned(value), spell)
-        return _finish(line)
+        return finished(line)
 
     return dumps
 
@@ -118,4 +121,21 @@ dumps: Callable[[Any], bytes] = dumps_stdlib if orjson is None else _dumps_with_
 One UTF-8 text without blanks and without a newline at the end, names in the order given. Characters that some
 reader takes for a line break or that repaint a terminal are written as ``\\uXXXX``. Raises TypeError for
 anything that is not plain. Thread-safe.
+"""
+
+
+_WORDS_OF_JSON = {None: "null", True: "true", False: "false"}
+
+
+def _encode_atom_with_stdlib(value: Any) -> bytes:
+    if type(value) is str:
+        return encode_basestring(value).encode()
+    kind = type(value)
+    return (repr(value) if kind is int or kind is float else _WORDS_OF_JSON[value]).encode()
+
+
+encode_atom: Callable[[Any], bytes] = _encode_atom_with_stdlib if orjson is None else orjson.dumps
+"""Encode one str, int, bool, None or float within the bounds of ``comparable_float``; the quickest way there is.
+
+The text is not yet ``finished``. Raises an Exception for a lone surrogate.
 """

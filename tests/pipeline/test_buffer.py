@@ -9,7 +9,15 @@ import threading
 
 import pytest
 
-from defender_logging._pipeline.buffer import CLOSED, QUEUE_FULL, Bounds, Buffer, Overflow
+from defender_logging._pipeline.buffer import (
+    CLOSED,
+    MAX_PARKED,
+    QUEUE_FULL,
+    WAKE_PARKED,
+    Bounds,
+    Buffer,
+    Overflow,
+)
 from defender_logging._pipeline.entry import Draft
 from defender_logging.clock import SYSTEM_CLOCK, Wake
 
@@ -95,6 +103,60 @@ class TestNumbering:
             {"a": 1, "id": "s-1", "stream": "s", "seq": 1},
             {"a": 1, "id": "s-2", "stream": "s", "seq": 2},
         ] == lines
+
+    def test_a_draft_behind_others_waits_for_its_number_and_counts_at_once(self):
+        """Whoever looks (sender or account) numbers what is parked first, in order; none is left out."""
+        buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+        for number in range(10):
+            buffer.append(Draft(b'{"n":%d' % number, b"}"))
+
+        assert 9 == len(buffer._inbox)
+        assert 10 == buffer.waiting_entries
+        assert 10 == stats_of(buffer).pending
+        buffer.append(Draft(b'{"n":10', b"}"))
+        entries = take_all(buffer)
+        assert [(number + 1, number) for number in range(11)] == [
+            (entry.seq, json.loads(entry.line)["n"]) for entry in entries
+        ]
+
+    def test_what_is_parked_is_little(self):
+        """The sender is told to number it; where it does not come, the caller does; a long draft waits for nobody."""
+        wakes = []
+
+        class Counting:
+            def set(self):
+                wakes.append(len(buffer._inbox))
+
+        buffer = make_buffer(wake_entries=100_000, wake_bytes=10**9, max_queue_bytes=33_554_432)
+        buffer.wake = Counting()
+        parked = []
+        for _ in range(3 * MAX_PARKED):
+            buffer.append(DRAFT)
+            parked.append(len(buffer._inbox))
+        buffer.append(Draft(b'{"a":"' + b"x" * 10_000 + b'"', b"}"))
+
+        assert MAX_PARKED > max(parked)
+        assert [WAKE_PARKED] * 3 == wakes[1:]
+        assert 0 == len(buffer._inbox)
+
+    def test_a_small_queue_parks_nothing(self):
+        """Its bound would be an eighth too large, or its batch be noticed too late."""
+        for chosen in ({"wake_entries": 10}, {"wake_entries": 1000, "max_queue_bytes": 50_000}):
+            buffer = make_buffer(**chosen)
+            for _ in range(5):
+                buffer.append(DRAFT)
+
+                assert 0 == len(buffer._inbox)
+
+    def test_close_drops_nothing_that_was_appended_before(self):
+        """What is parked is numbered first."""
+        buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+        for _ in range(5):
+            buffer.append(DRAFT)
+        buffer.close()
+        buffer.append(DRAFT)
+
+        assert (5, 1) == (stats_of(buffer).pending, stats_of(buffer).dropped)
 
     def test_numbers_without_gap_or_repeat_from_many_threads(self):
         """64 threads at once: every number once, in the order of the queue."""
@@ -375,7 +437,7 @@ class TestTaking:
 
         class Counting:
             def set(self):
-                wakes.append(buffer.waiting_entries)
+                wakes.append(stats_of(buffer).pending)
 
         buffer = make_buffer(wake_entries=10)
         buffer.wake = Counting()

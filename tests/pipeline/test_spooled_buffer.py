@@ -722,6 +722,21 @@ class TestInterrupts:
         assert [0, 1, 2] == rig.deliver_all()
 
 
+def test_each_entry_is_on_the_disk_when_append_returns(make):
+    """None waits for its number beside others, as it may in a buffer without a store."""
+    rig = make()
+    bounds = Bounds(33_554_432, Overflow.DROP_NEWEST, 1.0, 1000, 1_000_000)
+    buffer = SpooledBuffer(
+        "s", bounds, store=rig.store, wake=Wake(), describe_drops=rig.describe, tell=rig.told.append
+    )
+    written = []
+    for number in range(3):
+        buffer.append(Draft(b'{"n":%d' % number, b"}"))
+        written.append(rig.store.last_seq)
+
+    assert [1, 2, 3] == written
+
+
 def test_many_threads_number_without_gap_while_a_sender_drains(make):
     """Eight threads, little memory, a sender at work: each entry once, in order, and the identity at every look."""
     rig = make(max_queue_bytes=2000, segment_bytes=20_000, clock=SYSTEM_CLOCK)

@@ -7,9 +7,12 @@ one moment under one lock.
 Guaranteed
 - Every draft that ``append`` returned from has a ``seq``, and is waiting, in flight, or counted with a reason.
 - The lock is held for a few steps only; no user code, no input or output and no logging runs under it.
+- ``append`` puts a draft into ``_inbox``, one step in C. It is numbered there and then, or, while entries wait
+  ahead of it, together with others, by the sender or at last by a caller: a lock, a number and a count for each
+  would cost the caller more than all the rest. All that looks at the account empties the inbox first.
 - The short section may be entered again by the same thread (a signal handler, a destructor run by the
-  collector): such a draft is parked in ``_inbox`` and numbered right after by the frame below. A plain RLock
-  without parking lost entries, since the inner append ran between two steps of the outer one.
+  collector): such a draft stays in the inbox and is numbered right after by the frame below. A plain RLock
+  without an inbox lost entries, since the inner append ran between two steps of the outer one.
 - A ``KeyboardInterrupt`` that lands inside the section is let through, after ``_repair`` has brought the
   counts in line with what the deque holds.
 - What was dropped is told in the trail itself (an entry ``dropped``) once half of the room is free again, so
@@ -29,7 +32,7 @@ from types import MappingProxyType
 
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashes_of
-from defender_logging._pipeline.entry import Draft, Entry
+from defender_logging._pipeline.entry import Draft, Entry, new_entry
 from defender_logging._pipeline.ranges import Ranges
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
 from defender_logging.metrics import Account, Stats
@@ -44,6 +47,15 @@ CLOSED = "closed"
 
 INTERRUPTED = "interrupted"
 """Reason of a drop: an exception of a signal handler landed in the one step that cannot be undone."""
+
+MAX_PARKED = 1024
+"""Most drafts that wait for their numbers (and one for each thread that appends in the same instant)."""
+
+WAKE_PARKED = MAX_PARKED // 4
+"""The sender is woken to number them when so many wait; where it is busy, a caller does it at the most."""
+
+PARKED_SHARE = 8
+"""They are at most this part of ``max_queue_bytes``: the bound stays as good as exact."""
 
 MAX_TOLD_RANGES = 100
 """Most ranges in one ``dropped`` entry."""
@@ -92,6 +104,8 @@ class Buffer:
         clock: for the wait of ``Overflow.BLOCK``.
     """
 
+    _may_park = True
+
     def __init__(
         self,
         stream: str,
@@ -106,12 +120,14 @@ class Buffer:
         self.stream = stream
         self.wake = wake
         self._bounds = bounds
+        may_park = self._may_park and bounds.wake_entries >= 2 * WAKE_PARKED
+        self._max_parked_bytes = bounds.max_queue_bytes // PARKED_SHARE // MAX_PARKED if may_park else 0
         self._describe_drops = describe_drops
         self._tell = tell
         self._chain = chain
         self._clock = clock
-        self._tail_start = f',"id":"{stream}-'.encode()
-        self._tail_middle = f'","stream":"{stream}","seq":'.encode()
+        self._numbered = f'%b,"id":"{stream}-%d","stream":"{stream}","seq":%d%b'.encode()
+        self._tail_bytes = len(self._numbered) - len("%b%d%d%b")
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._inbox: deque[Draft] = deque()
@@ -127,19 +143,34 @@ class Buffer:
         self._account = Account()
 
     def append(self, draft: Draft) -> None:
-        """Number a draft and keep it, or drop by the overflow policy; never raises, blocks only by policy.
+        """Keep a draft for its number, or drop it by the overflow policy; never raises, blocks only by policy.
 
         Threads: any; may be entered again by the same thread.
         """
+        if self._bounds.overflow is Overflow.BLOCK:
+            with self._lock:
+                self._wait_for_room(draft)
+                self._inbox.append(draft)
+                self._number_all()
+            return
+        self._inbox.append(draft)
+        # In this order: the sender, when it has taken the last entry, looks at the inbox before it sleeps.
+        if len(draft[0]) < self._max_parked_bytes and self._entries:
+            parked = len(self._inbox)
+            if parked < MAX_PARKED:
+                if parked == WAKE_PARKED:
+                    self.wake.set()
+                return
         if sys.is_finalizing():
             self._outlive_threads()
         with self._lock:
-            if self._bounds.overflow is Overflow.BLOCK:
-                self._wait_for_room(draft)
-            self._inbox.append(draft)
-            # Checked anew after each round: a signal handler may have parked a draft in the last instant.
-            while self._inbox and not self._is_inside:
-                self._empty_inbox()
+            self._number_all()
+
+    def _number_all(self) -> None:
+        """Number what is in the inbox; the lock is held. Inside ``_number`` it is left to the frame below."""
+        # Checked anew after each round: a signal handler may have parked a draft in the last instant.
+        while self._inbox and not self._is_inside:
+            self._empty_inbox()
 
     def begin(self) -> None:
         """Write ``started`` now instead of before the first entry; nothing without a chain. Any thread."""
@@ -166,8 +197,7 @@ class Buffer:
         if self._chain is not None:
             with self._lock:
                 self._inbox.append(mark)
-                while self._inbox and not self._is_inside:
-                    self._empty_inbox()
+                self._number_all()
 
     def count_vocabulary_error(self) -> None:
         """Count a record that goes out with ``vocabulary_errors``."""
@@ -213,20 +243,22 @@ class Buffer:
         seq = self._last_seq + 1
         line = self._line(draft)
         size = len(line)
-        is_full = self._waiting_bytes + self._flight_bytes + size > self._bounds.max_queue_bytes
+        bounds = self._bounds
+        is_full = self._waiting_bytes + self._flight_bytes + size > bounds.max_queue_bytes
         if (is_full or self._is_closed) and not is_own and not self._find_room(size):
             self._drop(seq, CLOSED if self._is_closed else QUEUE_FULL)
             self._last_seq = seq
             if not self._entries and not self._in_flight:
                 self._tell_drops()
             return
-        self._entries.append(Entry(seq, line))
+        entries = self._entries
+        entries.append(new_entry((seq, line)))
         self._waiting_bytes = waiting = self._waiting_bytes + size
         self._last_seq = seq
         if is_own:
             self._own.add(seq)
-        count = len(self._entries)
-        if count in (1, self._bounds.wake_entries) or waiting - size < self._bounds.wake_bytes <= waiting:
+        count = len(entries)
+        if count == 1 or count == bounds.wake_entries or waiting - size < bounds.wake_bytes <= waiting:  # noqa: PLR1714 - quicker
             self.wake.set()
 
     def _number_due(self, chain: Chain) -> None:
@@ -252,16 +284,16 @@ class Buffer:
     def _line(self, draft: Draft) -> bytes:
         """Splice the tail on, with the number that is next, and what chains it to the entry before."""
         seq = self._last_seq + 1
-        digits = b"%d" % seq
-        marks = b"" if self._chain is None else self._chain.seal(seq, draft.core)
-        return b"".join((draft.head, marks, self._tail_start, digits, self._tail_middle, digits, draft.foot))
+        head, foot, core = draft
+        if self._chain is not None:
+            head += self._chain.seal(seq, core)
+        return self._numbered % (head, seq, seq, foot)
 
     def _size(self, draft: Draft) -> int:
         """Return how long the line of a draft will be, without finishing it."""
         marks = 0 if self._chain is None else SEAL_BYTES
-        digits = len(str(self._last_seq + 1))
-        tail = len(self._tail_start) + len(self._tail_middle) + 2 * digits
-        return len(draft.head) + marks + tail + len(draft.foot)
+        digits = 2 * len(str(self._last_seq + 1))
+        return len(draft.head) + marks + self._tail_bytes + digits + len(draft.foot)
 
     def _repair(self) -> None:
         """Bring the counts in line with what is held, after an interruption between two steps of ``_number``."""
@@ -339,14 +371,14 @@ class Buffer:
     def _section(self) -> Iterator[None]:
         """Hold the lock for the sender's side; drafts that arrive meanwhile from this thread are parked."""
         with self._lock:
+            self._number_all()
             was_inside, self._is_inside = self._is_inside, True
             try:
                 yield
             finally:
                 self._is_inside = was_inside
                 self._changed.notify_all()
-                while self._inbox and not self._is_inside:
-                    self._empty_inbox()
+                self._number_all()
 
     def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """Move the oldest entries into flight: as many as fit, at least one if any waits.
@@ -443,17 +475,21 @@ class Buffer:
     @property
     def waiting_entries(self) -> int:
         """How many entries wait to be taken; without the lock, so only a hint."""
-        return len(self._entries)
+        return len(self._entries) + len(self._inbox)
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes wait to be taken; without the lock, so only a hint."""
+        """How many bytes wait to be taken, those in the inbox as well."""
+        if self._inbox:
+            with self._lock:
+                self._number_all()
         return self._waiting_bytes
 
     @property
     def pending(self) -> int:
         """How many entries are not settled."""
         with self._lock:
+            self._number_all()
             return self._held()
 
     def wait_settled(self, deadline: float) -> bool:
@@ -463,9 +499,7 @@ class Buffer:
             deadline: a moment of the clock's ``monotonic``.
         """
         with self._lock:
-            # What an interrupted append has left there would be numbered by the sender, behind our back.
-            while self._inbox and not self._is_inside:
-                self._empty_inbox()
+            self._number_all()
             last = self._last_seq
             while self._lowest_pending() <= last:
                 left = deadline - self._clock.monotonic()
@@ -483,6 +517,7 @@ class Buffer:
     def stats(self, *, filtered: int, state: str) -> Stats:
         """Take all counts at one moment."""
         with self._lock:
+            self._number_all()
             account = self._account
             return Stats(
                 accepted=self._accepted(),

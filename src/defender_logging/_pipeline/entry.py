@@ -7,10 +7,12 @@ into a ``Batch``. All are immutable, so any thread may hold them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
-__all__ = ["SCHEMA", "Batch", "Draft", "Entry", "Fields", "Trace"]
+__all__ = ["SCHEMA", "Batch", "Draft", "Entry", "Fields", "Trace", "new_draft", "new_entry"]
 
 SCHEMA = "1"
 """Version of the entry's layout, written as ``schema``."""
@@ -58,6 +60,11 @@ class Entry(NamedTuple):
 
     seq: int
     line: bytes
+
+
+new_draft: Callable[[tuple[bytes, bytes]], Draft] = partial(tuple.__new__, Draft)
+new_entry: Callable[[tuple[int, bytes]], Entry] = partial(tuple.__new__, Entry)
+"""The same as ``Draft(...)`` and ``Entry(...)`` without a frame, for the places that every record passes."""
 
 
 @dataclass(frozen=True, slots=True)

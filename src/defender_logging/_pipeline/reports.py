@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Sized
 
 __all__ = ["LOGGER", "Reports"]
 
@@ -22,10 +23,12 @@ MAX_WAITING_REPORTS = 100
 class Reports:
     """A short queue of (level, sentence). Any thread may ``add``; one that may log calls ``emit``."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_waiting", "waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, str]] = deque(maxlen=MAX_WAITING_REPORTS)
+        self.waiting: Sized = self._waiting
+        """The queue itself: true while a report waits, without a call."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

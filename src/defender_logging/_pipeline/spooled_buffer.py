@@ -62,6 +62,8 @@ class SpooledBuffer(Buffer):
         others: as for ``Buffer``.
     """
 
+    _may_park = False  # What was appended is on the disk.
+
     def __init__(self, stream: str, bounds: Bounds, *, store: StreamStore, **others: Any) -> None:
         self._describe: Callable[[str, Sequence[Sequence[int]], int], Draft] = others.pop("describe_drops")
         super().__init__(stream, bounds, describe_drops=self._describe_and_remember, **others)

@@ -203,6 +203,11 @@ class Destination(Encoder, Protocol):
         ...
 
     @property
+    def inspected_names(self) -> frozenset[str]:
+        """The fields whose values decide what else ``encode`` writes; the texts of all others are only copied."""
+        ...
+
+    @property
     def acks(self) -> Acks | None:
         """How to ask about receipts; None: an answer is the last word."""
         ...

@@ -96,6 +96,7 @@ class DatadogDestination:
 
     limits = _LIMITS
     reserved_names = _RESERVED
+    inspected_names = frozenset({"category", "subject_type"})
     acks = None
 
     def __init__(

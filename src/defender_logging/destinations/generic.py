@@ -76,6 +76,7 @@ class GenericDestination:
 
     limits = _LIMITS
     reserved_names: frozenset[str] = frozenset()
+    inspected_names: frozenset[str] = frozenset()
     acks = None
 
     def __init__(

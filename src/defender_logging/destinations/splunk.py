@@ -90,6 +90,7 @@ class SplunkDestination:
         "_target",
         "_writes_entry_host",
         "acks",
+        "inspected_names",
     )
 
     limits = _LIMITS
@@ -118,6 +119,7 @@ class SplunkDestination:
         self._metadata = b"".join(b",%b:%b" % (dumps(key), dumps(value)) for key, value in metadata.items())
         self._writes_entry_host = not host
         self._indexed_fields = tuple(indexed_fields)
+        self.inspected_names = frozenset(indexed_fields)
         self._headers = MappingProxyType(
             {
                 "Content-Type": "application/json",

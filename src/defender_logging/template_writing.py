@@ -1,0 +1,185 @@
+"""A template as a function: from a record's attributes to the text of its line, without a loop.
+
+``templates`` learns what a kind of record has in common; here a function is made of it, as ``dataclasses`` makes
+its ``__init__``: one expression that has every constant and every value at its place takes half the time of a loop
+over them. The source is made of our own words and of numbers only; what comes from a record (names, texts, types)
+is handed in as an object, never as source.
+
+The time is remembered from one call to the next: the handlers of one logger ask for the same record one after
+another.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Container, Mapping, Sequence
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
+
+from defender_logging.opening import MAX_INTEGER
+from defender_logging.strict_json import comparable_float
+
+__all__ = ["Segment", "Writer", "compile_writer", "time_marks"]
+
+Writer = Callable[[Mapping[Any, Any]], "str | None"]
+"""From attributes to the text before the number; None: not of the template's kind, or not for the short way."""
+
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - only seconds are added to it, and the text ends in Z
+_FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 9_999_999_999
+"""From 2001 to 2286: ten digits."""
+
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+_JSON_WORDS = {None: "null", True: "true", False: "false"}
+
+Moment = tuple[float, str, str, str]
+"""A time, then as text: to the second as RFC 3339 writes it, its microseconds, and all of it in microseconds."""
+
+_last_moment: Moment = (0.0, "", "", "")
+_last_second: tuple[int, int, str] = (0, 0, "")
+
+
+def moment_of(created: float) -> Moment:
+    """Return a record's time in pieces; raises ValueError before 2001 and after 2286."""
+    global _last_moment  # noqa: PLW0603 - one note for the whole process, replaced in one step
+    moment = _last_moment
+    if created == moment[0]:
+        return moment
+    microseconds = round(created * 1_000_000)
+    first, end, day = _last_second
+    if not first <= microseconds < end:
+        day = _begin_second(microseconds // 1_000_000)
+    digits = str(microseconds)
+    _last_moment = moment = (created, day, digits[10:], digits)
+    return moment
+
+
+def _begin_second(second: int) -> str:
+    global _last_second  # noqa: PLW0603 - as above
+    if not _FIRST_SECOND <= second <= _LAST_SECOND:
+        raise ValueError
+    day = (_EPOCH + dt.timedelta(seconds=second)).isoformat()
+    _last_second = (second * 1_000_000, (second + 1) * 1_000_000, day)
+    return day
+
+
+def message_of(text: str, arguments: Any) -> str:
+    """Return a message with its arguments in it; raises if one is not plain, or they do not fit."""
+    if type(arguments) is not tuple:
+        raise TypeError
+    for value in arguments:
+        if type(value) not in _ATOMS:
+            raise TypeError
+    return text % arguments
+
+
+def time_marks(unix_seconds: float) -> dict[str, str]:
+    """Return the forms in which a line may hold a time, each as what an f-string makes of a ``Moment``."""
+    _, day, microseconds, digits = moment_of(unix_seconds)
+    return {
+        f"{day}.{microseconds}Z": "{day}.{microseconds}Z",
+        f"{digits[:10]}.{microseconds}": "{digits[:10]}.{microseconds}",
+        digits[:13]: "{digits[:13]}",
+    }
+
+
+def fraction_of(value: float) -> str:
+    """Return a number as JSON; raises where encoders differ or have no word for it."""
+    if type(comparable_float(value)) is not float:
+        raise ValueError
+    return repr(value)
+
+
+class Segment(NamedTuple):
+    """A part of a template: a constant text, a form of the time (of ``time_marks``), or the value of a name."""
+
+    constant: str = ""
+    time_form: str = ""
+    name: str | None = None
+
+
+_FORMS_OF_TEXTS: dict[type, str] = {str: "{value}", int: '"{value}"'}
+_FORMS: dict[type, str] = {
+    str: "{value}",
+    int: "{value}",
+    float: "{fraction_of(value)}",
+    bool: "{json_words[value]}",
+    type(None): "null",
+}
+"""How values are written, by exact type, as an f-string has it."""
+
+_HELPERS = {
+    "quote": encode_basestring,
+    "moment_of": moment_of,
+    "message_of": message_of,
+    "fraction_of": fraction_of,
+    "json_words": _JSON_WORDS,
+    "most": MAX_INTEGER,
+}
+
+
+def compile_writer(
+    segments: Sequence[Segment],
+    types: Mapping[str, type],
+    fixed: Mapping[str, Any],
+    texts: Container[str],
+    may_match: Callable[[bytes], bool],
+) -> Writer | None:
+    """Return the function of a template; None if there is a type that templates are not made for.
+
+    Args:
+        segments: what is written, in order.
+        types: of the values that differ, by name; ``msg`` is the message before its arguments are in it.
+        fixed: the values that a record of this kind has, by name.
+        texts: names that always are written as texts.
+        may_match: asked about the texts of each record; where something might have to be redacted, the
+            function returns None.
+    """
+    given: dict[str, Any] = {**_HELPERS, "may_match": may_match}
+    steps = ["created, arguments = attributes['created'], attributes['args']"]
+    steps.append("if type(created) is not float: return None")
+    for place, (name, value) in enumerate(fixed.items()):
+        given |= {f"fixed_name_{place}": name, f"fixed_type_{place}": type(value), f"fixed_{place}": value}
+        steps.append(f"value = attributes[fixed_name_{place}]")
+        steps.append(
+            f"if value is not fixed_{place} and (type(value) is not fixed_type_{place} or value != fixed_{place}):"
+            " return None"
+        )
+    written: dict[str | None, str] = {}
+    for place, (name, kind) in enumerate(types.items()):
+        value = f"value_{place}"
+        form = _FORMS_OF_TEXTS.get(kind) if name in texts else _FORMS.get(kind)
+        if form is None:
+            return None
+        given |= {f"name_{place}": name, f"type_{place}": kind}
+        steps.append(f"{value} = attributes[name_{place}]")
+        steps.append(f"if type({value}) is not type_{place}: return None")
+        if kind is int:
+            steps.append(f"if not -most <= {value} <= most: return None")
+        if name == "msg":
+            steps.append(f"if arguments: {value} = message_of({value}, arguments)")
+        if kind is str:
+            steps.append(f"{value} = quote({value})")
+        written[name] = form.replace("value", value)
+    # Only the texts that differ; all others have gone the long way.
+    differing = [written[name] for name, kind in types.items() if kind in {str, int}]
+    if differing:
+        steps.append(f"if may_match(f'{','.join(differing)}'.encode()): return None")
+    parts = []
+    for place, segment in enumerate(segments):
+        if segment.constant:
+            given[f"constant_{place}"] = segment.constant
+            parts.append(f"{{constant_{place}}}")
+        else:
+            parts.append(segment.time_form or written[segment.name])
+    steps.append("_, day, microseconds, digits = moment_of(created)")
+    steps.append(f"return f'{''.join(parts)}'")
+    return _made(given, steps)
+
+
+def _made(given: Mapping[str, Any], steps: Sequence[str]) -> Writer:
+    body = "\n".join(f"        {step}" for step in steps)
+    source = f"def make({', '.join(given)}):\n    def write(attributes):\n{body}\n    return write\n"
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - of our own words and numbers only, see above
+    writer: Writer = names["make"](**given)
+    return writer

@@ -1,0 +1,356 @@
+"""Templates: the short way writes what the long way writes, and common records take it."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+from collections import UserString
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from defender_logging import audit_context
+from defender_logging.destinations.datadog import DatadogDestination
+from defender_logging.destinations.generic import GenericDestination
+from defender_logging.destinations.splunk import SplunkDestination
+from defender_logging.fields_building import FieldsBuilder
+from defender_logging.fitting import encode_to_fit
+from defender_logging.redaction import Redactor
+from defender_logging.templates import LEARN_AFTER, Templates
+from defender_logging.vocabulary import Category, Component
+
+LIMIT = 1_000_000
+DESTINATIONS = {
+    "generic": GenericDestination(target="/"),
+    "event": SplunkDestination(target="/", channel="c", host="h"),
+    "event without a host": SplunkDestination(
+        target="/", channel="c", indexed_fields=("tenant", "k", "level")
+    ),
+    "raw": SplunkDestination(target="/services/collector/raw", channel="c"),
+    "datadog": DatadogDestination(target="/", tags=["team:core"], environment="prod%"),
+}
+
+
+class Ways:
+    """Both ways of one handler, of which the short one has learnt nothing yet."""
+
+    def __init__(self, destination="generic", *, redactor=None, limit=LIMIT, **speaker):
+        self.redactor = redactor or Redactor()
+        self.destination = DESTINATIONS[destination]
+        self.limit = limit
+        self.builder = FieldsBuilder(
+            redactor=self.redactor, reserved_names=self.destination.reserved_names, host="web-1", **speaker
+        )
+        self.templates = Templates(
+            self.builder, self.destination, max_line_bytes=limit, redactor=self.redactor
+        )
+
+    def short(self, record):
+        """Return the draft of the short way, None where the record has to take the long one."""
+        try:
+            return self.templates.draft(record)
+        except Exception:
+            return None
+
+    def long(self, record):
+        """Return the draft of the long way."""
+        return encode_to_fit(self.destination, self.builder.build(record), max_line_bytes=self.limit)
+
+    def learn(self, record):
+        """Show a record as often as it takes to learn its kind."""
+        for _ in range(LEARN_AFTER):
+            assert self.short(record) is None
+
+
+def make(message="paused", args=(), *, level=logging.INFO, created=1_795_664_572.686316, name="app", **extra):
+    """A record as ``logger.log(level, message, *args, extra=...)`` makes it."""
+    record = logging.getLogger(name).makeRecord(name, level, "f.py", 7, message, args, None, "f", extra)
+    record.created = created
+    return record
+
+
+@pytest.fixture(params=DESTINATIONS)
+def destination(request):
+    """The name of each destination in turn."""
+    return request.param
+
+
+COMMON = {
+    "component": "relay",
+    "category": "signed in",
+    "subject": "alice@example.com",
+    "object": "relayer-7",
+    "request_id": "a81bc81b",
+    "attempt": 3,
+}
+
+
+def test_common_records_take_the_short_way(destination):
+    """From the ninth of their kind on, whatever their texts, numbers, arguments and time."""
+    ways = Ways(destination, service="pay%ments", environment="{prod}", tags=["a:b"])
+    ways.learn(make("%s failures", (1,), **COMMON))
+    for number in range(20):
+        record = make(
+            "%s %s",
+            (number, "x"),
+            created=1_795_664_572.686316 + number / 3,
+            **COMMON | {"subject": f"user {number}", "request_id": '"%s{}\\', "attempt": -number},
+        )
+        draft = ways.short(record)
+
+        assert draft is not None
+        assert ways.long(record) == draft
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"ok": True, "ratio": 1.5, "nothing": None, "count": 7},
+        {"subject": 42, "object": 7},
+        {"component": Component.RELAY, "category": Category.SENT},
+        {"password": "hunter2", "token": ["x"], "secret": None},
+        {"message_": "x", "service": "theirs", "timestamp": "theirs", "status": "x"},
+        {
+            "subject": "a",
+            "subject_type": "user",
+            "user": "u",
+            "src_ip": "10.0.0.1",
+            "tenant": "t",
+            "reason": "r",
+        },
+        {"outcome": "failure"},
+        {},
+    ],
+    ids=lambda extra: ",".join(extra) or "nothing",
+)
+def test_these_are_common_too(destination, extra):
+    """Numbers, words as enum members, hidden and colliding names, every typed field."""
+    ways = Ways(destination)
+    ways.learn(make(**extra))
+    record = make("other", **extra)
+
+    assert ways.long(record) == ways.short(record)
+
+
+def test_context_is_common_too(destination):
+    """A request handler's fields differ from request to request, and are read anew for each."""
+    ways = Ways(destination)
+    with audit_context(user="alice", src_ip="10.0.0.1", trace="t"):
+        ways.learn(make(component="relay"))
+    for user in ("bob", "carol"):
+        with audit_context(user=user, src_ip="10.0.0.2", trace=user):
+            record = make(component="relay")
+
+            assert ways.long(record) == ways.short(record)
+            assert f'"user":"{user}"'.encode() in ways.short(record).head
+    assert b"carol" not in ways.long(make(component="relay")).head
+
+
+def test_defaults_of_the_configuration_are_common_too(destination):
+    """``static_fields`` that the caller may set stand in where he does not."""
+    ways = Ways(destination, static_fields={"component": "relay", "team": "core"})
+    ways.learn(make(category="sent"))
+    record = make("other", category="sent")
+
+    assert ways.long(record) == ways.short(record)
+
+
+class Odd(str, enum.Enum):
+    """A text whose value is another text."""
+
+    def __new__(cls, value):
+        """Make a member that looks like ``value`` and is its reverse."""
+        member = str.__new__(cls, value)
+        member._value_ = value[::-1]
+        return member
+
+    RELAY = "relay"
+
+
+class Text(str):
+    """A text of another class."""
+
+    __slots__ = ()
+
+
+def with_attributes(**attributes):
+    """A common record in which somebody has changed something."""
+    record = make(**COMMON)
+    record.__dict__.update(attributes)
+    return record
+
+
+def without(name):
+    """A common record in which somebody has deleted something."""
+    record = make(**COMMON)
+    del record.__dict__[name]
+    return record
+
+
+class OwnRecord(logging.LogRecord):
+    """What another record factory makes."""
+
+
+ODD = {
+    "a big integer": make(**COMMON | {"attempt": 2**53}),
+    "not a number": make(**COMMON | {"attempt": math.nan}),
+    "a float": make(**COMMON | {"attempt": 3.0}),
+    "a rare float": make(**COMMON | {"attempt": 1e-7}),
+    "a negative zero": make(**COMMON | {"attempt": -0.0}),
+    "true": make(**COMMON | {"attempt": True}),
+    "a list": make(**COMMON | {"attempt": [1]}),
+    "a class of text": make(**COMMON | {"request_id": Text("x")}),
+    "an enum member": make(**COMMON | {"request_id": Odd.RELAY}),
+    "an odd word": make(**COMMON | {"component": Odd.RELAY}),
+    "a word of another class": make(**COMMON | {"component": UserString("relay")}),
+    "an unknown word": make(**COMMON | {"component": "rely"}),
+    "an unhashable word": make(**COMMON | {"category": ["sent"]}),
+    "no subject": make(**COMMON | {"subject": None}),
+    "a subject that is a mapping": make(**COMMON | {"subject": {"id": 1}}),
+    "a lone surrogate": make(**COMMON | {"subject": "\udc00"}),
+    "a split pair": make(**COMMON | {"subject": "\ud83d\ude00"}),
+    "repainting characters": make("\x7f\u2028\u202e\x85\x00", **COMMON | {"subject": "\x7f"}),
+    "another order": make(**dict(reversed(COMMON.items()))),
+    "one more": make(**COMMON, more=1),
+    "an object as argument": make("%s", (object,), **COMMON),
+    "a mapping as argument": make("%(a)s", ({"a": 1},), **COMMON),
+    "arguments that do not fit": make("%d", ("x",), **COMMON),
+    "another logger": make(name="other", **COMMON),
+    "another level": make(level=logging.ERROR, **COMMON),
+    "a level between": make(level=25, **COMMON),
+    "a level that is a float": with_attributes(levelno=20.0),
+    "a process that is true": with_attributes(process=True),
+    "no process": with_attributes(process=None),
+    "no thread": with_attributes(threadName=None),
+    "a message of another class": with_attributes(msg=Text("x")),
+    "no message": with_attributes(msg=None),
+    "a mapping as message": with_attributes(msg={"password": "x"}),
+    "an exception": with_attributes(exc_info=(ValueError, ValueError("x"), None)),
+    "a stack": with_attributes(stack_info="x"),
+    "what a formatter left behind": with_attributes(message="x", asctime="y"),
+    "another year": make(created=10.0, **COMMON),
+    "a far year": make(created=1e11, **COMMON),
+    "before the epoch": make(created=-1_123_456_789.5, **COMMON),
+    "no time": with_attributes(created=math.nan),
+    "a time that is an integer": with_attributes(created=1_795_664_572),
+    "the last instant of a second": make(created=1_795_664_572.9999998, **COMMON),
+    "a deleted attribute": without("filename"),
+    "a deleted name": without("name"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_records_are_said_as_the_long_way_says_them(destination, odd):
+    """Before and after a common record of the same line of code has been learnt."""
+    ways = Ways(destination)
+    ways.learn(make(**COMMON))
+    common = make("again", **COMMON)
+
+    assert ways.long(common) == ways.short(common)
+    for _ in range(LEARN_AFTER + 3):
+        assert ways.short(ODD[odd]) in {None, ways.long(ODD[odd])}
+    assert ways.long(common) == ways.short(common)
+
+
+VALUES = st.one_of(
+    st.text(max_size=20),
+    st.integers(-(2**60), 2**60),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from([Component.RELAY, Odd.RELAY, Text("x")]),
+)
+NAMES = st.one_of(
+    st.sampled_from(
+        [
+            *("component", "category", "subject", "object", "subject_type", "outcome", "user", "tenant", "k"),
+            *("password", "extra_k", "service", "status", "timestamp", "usr.id", "wallet", "%s{0}"),
+        ]
+    ),
+    st.text(min_size=1, max_size=5),
+)
+
+
+@pytest.mark.parametrize("name", DESTINATIONS)
+@given(
+    extra=st.dictionaries(NAMES, VALUES, max_size=5).filter(
+        lambda extra: not extra.keys() & vars(make()).keys()
+    ),
+    others=st.lists(st.tuples(st.integers(0, 4), VALUES), max_size=4),
+    said=st.tuples(st.text(max_size=10), st.tuples(VALUES) | st.just(())),
+    created=st.floats(allow_nan=True) | st.floats(1e9, 1e10),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_short_way_says_what_the_long_way_says(name, extra, others, said, created):
+    """Whatever a record holds, and whatever kinds were learnt before it."""
+    ways = Ways(name, redactor=Redactor.from_setting(["k2"]))
+    for _ in range(LEARN_AFTER):
+        ways.short(make("learnt", **extra))
+    changed = dict(extra)
+    for place, value in others:
+        if place < len(extra):
+            changed[list(extra)[place]] = value
+    for given_extra in (extra, changed):
+        for record in (make("learnt", **given_extra), make(*said, created=created, **given_extra)):
+            assert ways.short(record) in {None, ways.long(record)}
+
+
+def test_a_line_that_is_too_long_is_cut_the_long_way():
+    """The limit counts the tail as well, so the short way returns nothing that would go over it."""
+    ways = Ways(limit=5000)
+    ways.learn(make(**COMMON))
+    lengths = range(3500, 5200)
+    drafts = [ways.short(make("x" * length, **COMMON)) for length in lengths]
+
+    assert drafts[0] is not None
+    assert drafts[-1] is None
+    for length, draft in list(zip(lengths, drafts, strict=True))[::50]:
+        assert draft in {None, ways.long(make("x" * length, **COMMON))}
+
+
+def test_what_may_have_to_be_redacted_takes_the_long_way(monkeypatch):
+    """The redactor is asked about every line."""
+    asked = []
+
+    def may_match(self, line):
+        asked.append(line)
+        return b"geheim" in line
+
+    monkeypatch.setattr(Redactor, "may_match", may_match)
+    ways = Ways()
+    ways.learn(make(**COMMON))
+
+    assert ways.short(make("geheim", **COMMON)) is None
+    assert ways.short(make("offen", **COMMON)) is not None
+    assert 2 <= len(asked)
+
+
+def test_a_hidden_value_is_kept_nowhere():
+    """Neither in a template nor in what is remembered of the last record."""
+    ways = Ways()
+    ways.learn(make(**COMMON, password="hunter2"))
+    draft = ways.short(make(**COMMON, password="hunter3"))
+
+    assert b'"password":"[redacted]"' in draft.head
+    assert b"hunter" not in draft.head
+    cells = [cell.cell_contents for kind in kinds(ways) for cell in kind.write.__closure__]
+    assert "hunter" not in repr(cells)
+
+
+def kinds(ways):
+    """Every kind that was learnt."""
+    return [kind for layout in ways.templates._layouts.values() for kind in layout.kinds.values()]
+
+
+def test_what_is_remembered_is_bounded():
+    """Names and words that are data do not stay in memory for ever."""
+    ways = Ways()
+    for number in range(3000):
+        ways.short(make(**{f"name {number}": 1}))
+        ways.short(make(component=f"word {number}"))
+
+    assert len(ways.templates._layouts) <= 1024
+    assert len(kinds(ways)) <= 4096
