@@ -35,11 +35,15 @@ def look():
     }
 before = look()
 import defender_logging
+at_first = sorted(sys.modules)
+for name in defender_logging.__all__:
+    getattr(defender_logging, name)
 logger = logging.getLogger("defender_logging")
 print(json.dumps({
     "before": before,
     "after": look(),
     "own logger": [logger.level, logger.handlers, logger.filters, logger.propagate],
+    "modules at first": at_first,
     "modules": sorted(sys.modules),
 }))
 """
@@ -77,8 +81,10 @@ def test_the_top_exports_all_it_has():
     """``__all__`` of the package has every public name in it that is no module, and nothing else."""
     public = {
         name
-        for name, value in vars(defender_logging).items()
-        if not name.startswith("_") and name != "annotations" and not isinstance(value, types.ModuleType)
+        for name in dir(defender_logging)
+        if not name.startswith("_")
+        and name != "annotations"
+        and not isinstance(getattr(defender_logging, name), types.ModuleType)
     }
 
     assert public | {"__version__"} == set(defender_logging.__all__)
@@ -99,6 +105,29 @@ def test_public_modules_say_all(name):
     """Every public module right below the top says what it exports."""
     if name != "defender_logging.destinations":  # A package of modules, without names of its own.
         assert importlib.import_module(name).__all__
+
+
+def test_each_name_is_what_its_module_calls_it():
+    """A name that is loaded when it is asked for is the same object as in the module that it is documented in."""
+    for name in CONTRACT:
+        value = getattr(defender_logging, name)
+        home = getattr(value, "__module__", "defender_logging")
+        assert getattr(sys.modules[home], name, value) is value
+    with pytest.raises(AttributeError, match="SplunkHandlr"):
+        defender_logging.SplunkHandlr  # noqa: B018 - asking is the test
+
+
+def test_importing_loads_no_handler(import_report):
+    """A library that only takes a logger does not pay for the pipeline, nor for anything it needs."""
+    heavy = {
+        "urllib3",
+        "orjson",
+        "pythonjsonlogger",
+        "defender_logging.handlers",
+        "defender_logging.settings",
+    }
+
+    assert set() == heavy & set(import_report["modules at first"])
 
 
 def test_importing_changes_nothing_global(import_report):

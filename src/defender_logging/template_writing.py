@@ -4,9 +4,6 @@
 its ``__init__``: one expression that has every constant and every value at its place takes half the time of a loop
 over them. The source is made of our own words and of numbers only; what comes from a record (names, texts, types)
 is handed in as an object, never as source.
-
-The time is remembered from one call to the next: the handlers of one logger ask for the same record one after
-another.
 """
 
 from __future__ import annotations
@@ -31,53 +28,29 @@ _FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 9_999_999_999
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _JSON_WORDS = {None: "null", True: "true", False: "false"}
 
-Moment = tuple[float, str, str, str]
-"""A time, then as text: to the second as RFC 3339 writes it, its microseconds, and all of it in microseconds."""
+_seconds: list[tuple[float, float, str]] = [(0.0, 0.0, "")]
+"""One entry: the second of the last record (its start, its end) as RFC 3339 has it; replaced in one step."""
 
-_last_moment: Moment = (0.0, "", "", "")
-_last_second: tuple[int, int, str] = (0, 0, "")
-
-
-def moment_of(created: float) -> Moment:
-    """Return a record's time in pieces; raises ValueError before 2001 and after 2286."""
-    global _last_moment  # noqa: PLW0603 - one note for the whole process, replaced in one step
-    moment = _last_moment
-    if created == moment[0]:
-        return moment
-    microseconds = round(created * 1_000_000)
-    first, end, day = _last_second
-    if not first <= microseconds < end:
-        day = _begin_second(microseconds // 1_000_000)
-    digits = str(microseconds)
-    _last_moment = moment = (created, day, digits[10:], digits)
-    return moment
+_NEARLY_A_SECOND = 0.999_999
+"""What is later may be rounded up to the next."""
 
 
-def _begin_second(second: int) -> str:
-    global _last_second  # noqa: PLW0603 - as above
+def second_of(created: float) -> str:
+    """Return the second that a record's time is in, rounded to microseconds; raises outside of the years above."""
+    second = round(created * 1_000_000) // 1_000_000
     if not _FIRST_SECOND <= second <= _LAST_SECOND:
         raise ValueError
-    day = (_EPOCH + dt.timedelta(seconds=second)).isoformat()
-    _last_second = (second * 1_000_000, (second + 1) * 1_000_000, day)
-    return day
-
-
-def message_of(text: str, arguments: Any) -> str:
-    """Return a message with its arguments in it; raises if one is not plain, or they do not fit."""
-    if type(arguments) is not tuple:
-        raise TypeError
-    for value in arguments:
-        if type(value) not in _ATOMS:
-            raise TypeError
-    return text % arguments
+    text = (_EPOCH + dt.timedelta(seconds=second)).isoformat()
+    _seconds[0] = (float(second), second + _NEARLY_A_SECOND, text)
+    return text
 
 
 def time_marks(unix_seconds: float) -> dict[str, str]:
-    """Return the forms in which a line may hold a time, each as what an f-string makes of a ``Moment``."""
-    _, day, microseconds, digits = moment_of(unix_seconds)
+    """Return the forms in which a line may hold a time, each as an f-string has it."""
+    second, digits = second_of(unix_seconds), str(round(unix_seconds * 1_000_000))
     return {
-        f"{day}.{microseconds}Z": "{day}.{microseconds}Z",
-        f"{digits[:10]}.{microseconds}": "{digits[:10]}.{microseconds}",
+        f"{second}.{digits[10:]}Z": "{second}.{digits[10:]}Z",
+        f"{digits[:10]}.{digits[10:]}": "{digits[:10]}.{digits[10:]}",
         digits[:13]: "{digits[:13]}",
     }
 
@@ -107,13 +80,26 @@ _FORMS: dict[type, str] = {
 }
 """How values are written, by exact type, as an f-string has it."""
 
+_MESSAGE_STEPS = (
+    "if arguments:",
+    "    if type(arguments) is not tuple: return None",
+    "    for argument in arguments:",
+    "        if type(argument) not in atoms: return None",
+    "    {value} = {value} % arguments",
+)
+_TIME_STEPS = (
+    "first, end, second = seconds[0]",
+    "if not first <= created < end: second = second_of(created)",
+    "digits = f'{round(created * 1_000_000)}'",
+)
+
 _HELPERS = {
     "quote": encode_basestring,
-    "moment_of": moment_of,
-    "message_of": message_of,
+    "atoms": _ATOMS,
+    "seconds": _seconds,
+    "second_of": second_of,
     "fraction_of": fraction_of,
     "json_words": _JSON_WORDS,
-    "most": MAX_INTEGER,
 }
 
 
@@ -154,9 +140,9 @@ def compile_writer(
         steps.append(f"{value} = attributes[name_{place}]")
         steps.append(f"if type({value}) is not type_{place}: return None")
         if kind is int:
-            steps.append(f"if not -most <= {value} <= most: return None")
+            steps.append(f"if not {-MAX_INTEGER} <= {value} <= {MAX_INTEGER}: return None")
         if name == "msg":
-            steps.append(f"if arguments: {value} = message_of({value}, arguments)")
+            steps += [step.format(value=value) for step in _MESSAGE_STEPS]
         if kind is str:
             steps.append(f"{value} = quote({value})")
         written[name] = form.replace("value", value)
@@ -171,7 +157,7 @@ def compile_writer(
             parts.append(f"{{constant_{place}}}")
         else:
             parts.append(segment.time_form or written[segment.name])
-    steps.append("_, day, microseconds, digits = moment_of(created)")
+    steps += _TIME_STEPS
     steps.append(f"return f'{''.join(parts)}'")
     return _made(given, steps)
 
