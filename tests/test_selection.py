@@ -248,6 +248,14 @@ class TestSettings:
         assert "autotask, sentinel, relay, admin, account" in types
         assert "trace, debug, info, warn, error, or all" in levels
 
+    def test_tell_a_wrong_word_beside_all(self):
+        """«all» does not excuse a typo: who takes it out later would be left with that."""
+        with pytest.raises(ConfigurationError) as caught:
+            SelectionFilter(log_types=["all", "rely"], log_levels=["inof", "all"])
+        types, levels = caught.value.problems
+        assert "'rely' (did you mean 'relay'?)" in types
+        assert "'inof' (did you mean 'info'?)" in levels
+
     def test_tell_a_wrong_vocabulary(self):
         """Mistakes in the vocabulary are told beside those in the levels."""
         with pytest.raises(ConfigurationError) as caught:

@@ -283,7 +283,7 @@ NAMES = st.one_of(
     said=st.tuples(st.text(max_size=10), st.tuples(VALUES) | st.just(())),
     created=st.floats(allow_nan=True) | st.floats(1e9, 1e10),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_short_way_says_what_the_long_way_says(name, extra, others, said, created):
     """Whatever a record holds, and whatever kinds were learnt before it."""
     ways = Ways(name, redactor=Redactor.from_setting(["k2"]))

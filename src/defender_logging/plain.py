@@ -29,8 +29,8 @@ _TEXT_DEPTH = 16
 _MAX_TEXT_CHARS = 1000
 
 _VALUE_BYTES = 64
-_MAX_BYTES = 32 * 1024 * 1024
-"""What one record's nested values may cost, each ``_VALUE_BYTES`` and its characters: half a million values.
+_MAX_BYTES = 16 * 1024 * 1024
+"""What one record's nested values may cost, each ``_VALUE_BYTES`` and its characters: a quarter of a million values.
 
 No entry has room for more, and a small structure that shares its parts can unfold to any size.
 """

@@ -45,15 +45,15 @@ def parse_log_types(value: object, vocabulary: Vocabulary) -> frozenset[str] | N
     Raises:
         ValueError: unknown words (all of them, each with its nearest match), or none at all.
     """
-    words = _words("log_types", value)
-    if words is None or _has_all(words):
-        return None
+    words, has_all = _words("log_types", value)
     wrong = [vocabulary.hint_component(word) for word in words if vocabulary.find_component(word) is None]
     if wrong:
         raise ValueError(
             f"log_types has {', '.join(wrong)}, which the vocabulary does not know; choose from"
             f" {', '.join(vocabulary.components)}, or add the word to the vocabulary"
         )
+    if value is None or has_all:
+        return None
     return frozenset(found for word in words if (found := vocabulary.find_component(word)))
 
 
@@ -67,15 +67,13 @@ def parse_log_levels(value: object) -> frozenset[Severity]:
     Raises:
         ValueError: unknown words (all of them, each with its nearest match), or none at all.
     """
-    words = _words("log_levels", value)
-    if words is None:
-        return DEFAULT_LOG_LEVELS
-    if _has_all(words):
-        return frozenset(Severity)
+    words, has_all = _words("log_levels", value)
     wrong = [hint(word, LEVEL_SPELLINGS) for word in words if find_word(word, LEVEL_SPELLINGS) is None]
     if wrong:
         raise ValueError(f"log_levels has {', '.join(wrong)}; choose from {', '.join(Severity)}, or all")
-    return frozenset(map(Severity.parse, words))
+    if value is None:
+        return DEFAULT_LOG_LEVELS
+    return frozenset(Severity) if has_all else frozenset(map(Severity.parse, words))
 
 
 class SelectionFilter(logging.Filter):
@@ -176,21 +174,18 @@ def _is_own(record: logging.LogRecord) -> bool:
     return type(name) is str and (name == _OWN_LOGGER or name.startswith("defender_logging."))
 
 
-def _words(setting: str, value: object) -> list[object] | None:
-    """The words of a setting that takes one or several; None if it was not given."""
+def _words(setting: str, value: object) -> tuple[list[object], bool]:
+    """The words of a setting that takes one or several, and whether ``"all"`` was among them."""
     if value is None:
-        return None
+        return [], False
     if isinstance(value, str):
-        return [value]
+        value = [value]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
         raise ValueError(  # noqa: TRY004 - one kind of error for every wrong setting.
             f"{setting} is {shown(value)}; give one word or a list of words"
         )
-    words = list(value)
-    if not words:
+    given = list(value)
+    if not given:
         raise ValueError(f"{setting} is empty, which selects nothing; name words, or leave the setting out")
-    return words
-
-
-def _has_all(words: Iterable[object]) -> bool:
-    return any(find_word(word, {"all": "all"}) for word in words)
+    words = [word for word in given if find_word(word, {"all": "all"}) is None]
+    return words, len(words) < len(given)

@@ -8,7 +8,7 @@ is handed in as an object, never as source.
 
 from __future__ import annotations
 
-import datetime as dt
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ __all__ = ["Segment", "Writer", "compile_writer", "time_marks"]
 Writer = Callable[[Mapping[Any, Any]], "str | None"]
 """From attributes to the text before the number; None: not of the template's kind, or not for the short way."""
 
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - only seconds are added to it, and the text ends in Z
 _FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 9_999_999_999
 """From 2001 to 2286: ten digits."""
 
@@ -40,7 +39,8 @@ def second_of(created: float) -> str:
     second = round(created * 1_000_000) // 1_000_000
     if not _FIRST_SECOND <= second <= _LAST_SECOND:
         raise ValueError
-    text = (_EPOCH + dt.timedelta(seconds=second)).isoformat()
+    # Not by datetime, as in assembling: it may crash at interpreter shutdown.
+    text = "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}".format(*time.gmtime(second)[:6])
     _seconds[0] = (float(second), second + _NEARLY_A_SECOND, text)
     return text
 
