@@ -6,12 +6,14 @@ import enum
 import logging
 import math
 from collections import UserString
+from json.encoder import encode_basestring
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from defender_logging import audit_context
+from defender_logging import audit_context, template_writing, templates
 from defender_logging.destinations.datadog import DatadogDestination
 from defender_logging.destinations.generic import GenericDestination
 from defender_logging.destinations.splunk import SplunkDestination
@@ -44,7 +46,11 @@ class Ways:
             redactor=self.redactor, reserved_names=self.destination.reserved_names, host="web-1", **speaker
         )
         self.templates = Templates(
-            self.builder, self.destination, max_line_bytes=limit, redactor=self.redactor
+            self.builder,
+            self.destination,
+            inspected_names=self.destination.inspected_names,
+            max_line_bytes=limit,
+            redactor=self.redactor,
         )
 
     def short(self, record):
@@ -326,6 +332,87 @@ def test_what_may_have_to_be_redacted_takes_the_long_way(monkeypatch):
     assert ways.short(make("geheim", **COMMON)) is None
     assert ways.short(make("offen", **COMMON)) is not None
     assert 2 <= len(asked)
+
+
+def test_handlers_of_one_logger_share_the_work_and_nothing_else(monkeypatch):
+    """The second and third find the texts of the first; each says what its own long way says."""
+    quoted = []
+
+    def quote(text):
+        quoted.append(text)
+        return encode_basestring(text)
+
+    monkeypatch.setattr(template_writing, "encode_basestring", quote)
+    all_ways = [Ways(name) for name in DESTINATIONS]
+    for ways in all_ways:
+        ways.learn(make(**COMMON))
+        assert ways.short(make(**COMMON)) is not None
+    for number in range(3):
+        record = make("%s", (number,), **COMMON | {"subject": f"user {number}"})
+        quoted.clear()
+        for ways in all_ways[:2] + all_ways[3:]:
+            assert ways.long(record) == ways.short(record)
+        assert 1 == quoted.count(f"user {number}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("attempt", True),
+        ("attempt", 1.0),
+        ("attempt", 2),
+        ("subject", "mallory"),
+        ("msg", "other %s"),
+        ("args", (2,)),
+        ("threadName", "T-2"),
+        ("created", 1_795_664_573.0),
+    ],
+)
+def test_a_record_that_is_changed_between_two_handlers_is_read_anew(name, value):
+    """A filter of the second may rename or mask; equal is not the same (1, 1.0 and true)."""
+    first, second = Ways(), Ways("datadog")
+    for ways in (first, second):
+        for attempt in (1, 1.0, True):
+            for _ in range(LEARN_AFTER + 1):
+                ways.short(make("%s", (1,), **COMMON | {"attempt": attempt}))
+    record = make("%s", (1,), **COMMON | {"attempt": 1})
+
+    assert first.long(record) == first.short(record)
+    record.__dict__[name] = value
+    assert second.long(record) == second.short(record)
+    assert first.long(record) == first.short(record)
+
+
+def test_handlers_that_redact_in_another_way_share_nothing(monkeypatch):
+    """What one may show, the other may have to search."""
+    monkeypatch.setattr(Redactor, "may_match", lambda self, line: "kk" in self.names and b"alice" in line)
+    open_ways, careful = Ways(), Ways(redactor=Redactor.from_setting(["kk"]))
+    for ways in (open_ways, careful):
+        ways.learn(make(**COMMON | {"subject": "bob"}))
+    record = make(**COMMON)
+
+    assert open_ways.short(record) is not None
+    assert careful.short(record) is None
+
+
+def test_a_draft_that_carries_more_than_a_line_is_not_templated(monkeypatch):
+    """A digest over the fields, say: a template would repeat the first one's."""
+
+    class Sealed(NamedTuple):
+        """A draft with something else in it."""
+
+        head: bytes
+        foot: bytes
+        seal: bytes
+
+    def sealed(*given, **named):
+        return Sealed(*encode_to_fit(*given, **named), b"seal")
+
+    monkeypatch.setattr(templates, "encode_to_fit", sealed)
+    ways = Ways()
+    ways.learn(make(**COMMON))
+
+    assert ways.short(make(**COMMON)) is None
 
 
 def test_a_hidden_value_is_kept_nowhere():

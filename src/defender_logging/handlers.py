@@ -129,6 +129,7 @@ class ForwardingHandler(logging.Handler):
         self._templates = Templates(
             self._builder,
             self._encoder,
+            inspected_names=self._destination.inspected_names,
             max_line_bytes=self._max_line_bytes,
             redactor=self._settings.redactor,
         )

@@ -14,9 +14,10 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from defender_logging.opening import MAX_INTEGER
+from defender_logging.redaction import Redactor
 from defender_logging.strict_json import comparable_float
 
-__all__ = ["Segment", "Writer", "compile_writer", "time_marks"]
+__all__ = ["Segment", "Writer", "compile_writer", "count_user", "time_marks"]
 
 Writer = Callable[[Mapping[Any, Any]], "str | None"]
 """From attributes to the text before the number; None: not of the template's kind, or not for the short way."""
@@ -70,37 +71,57 @@ class Segment(NamedTuple):
     name: str | None = None
 
 
-_FORMS_OF_TEXTS: dict[type, str] = {str: "{value}", int: '"{value}"'}
-_FORMS: dict[type, str] = {
-    str: "{value}",
-    int: "{value}",
-    float: "{fraction_of(value)}",
-    bool: "{json_words[value]}",
-    type(None): "null",
+_TEXTS_WRITTEN: dict[type, str] = {str: "quote({})", int: "f'\"{{{}}}\"'"}
+_WRITTEN: dict[type, str] = {
+    str: "quote({})",
+    int: "{}",
+    float: "fraction_of({})",
+    bool: "json_words[{}]",
+    type(None): "'null'",
 }
-"""How values are written, by exact type, as an f-string has it."""
+"""How values are written, by exact type, as expressions over a value."""
 
-_MESSAGE_STEPS = (
-    "if arguments:",
-    "    if type(arguments) is not tuple: return None",
-    "    for argument in arguments:",
-    "        if type(argument) not in atoms: return None",
-    "    {value} = {value} % arguments",
-)
-_TIME_STEPS = (
-    "first, end, second = seconds[0]",
-    "if not first <= created < end: second = second_of(created)",
-    "digits = f'{round(created * 1_000_000)}'",
-)
+_SAY_MESSAGE = """
+if arguments:
+    if type(arguments) is not tuple: return None
+    for argument in arguments:
+        if type(argument) not in atoms: return None
+    {value} = {value} % arguments
+"""
+_TELL_TIME = """
+first, end, second = seconds[0]
+if not first <= created < end: second = second_of(created)
+digits = f'{round(created * 1_000_000)}'
+"""
 
-_HELPERS = {
-    "quote": encode_basestring,
-    "atoms": _ATOMS,
-    "seconds": _seconds,
-    "second_of": second_of,
-    "fraction_of": fraction_of,
-    "json_words": _JSON_WORDS,
-}
+_notes: list[tuple[Any, ...]] = [(None,)]
+"""One entry: the values of the last record, and how they are written; replaced in one step.
+
+The handlers of one logger get the same record one after another, and the second finds the work of the first. The
+values must be the very same objects, of types that never change, so a record that somebody alters between two
+handlers is read anew.
+"""
+_users = [0]
+"""How many handlers there are or were; a single one takes no notes."""
+_forms: dict[Any, Any] = {}
+"""What must be equal for a note to hold (names, types, redaction), each once, so that it is compared by identity."""
+
+_MAX_FORMS = 1024
+
+
+def count_user() -> None:
+    """Say that there is one more handler."""
+    _users[0] += 1
+
+
+def _the_one_form(types: Mapping[str, type], redactor: Redactor) -> object:
+    try:
+        form = (redactor, tuple(types.items()))
+        if len(_forms) >= _MAX_FORMS:
+            _forms.clear()
+        return _forms.setdefault(form, form)
+    except TypeError:  # A redactor that cannot be hashed shares with nobody.
+        return object()
 
 
 def compile_writer(
@@ -108,7 +129,7 @@ def compile_writer(
     types: Mapping[str, type],
     fixed: Mapping[str, Any],
     texts: Container[str],
-    may_match: Callable[[bytes], bool],
+    redactor: Redactor,
 ) -> Writer | None:
     """Return the function of a template; None if there is a type that templates are not made for.
 
@@ -117,53 +138,81 @@ def compile_writer(
         types: of the values that differ, by name; ``msg`` is the message before its arguments are in it.
         fixed: the values that a record of this kind has, by name.
         texts: names that always are written as texts.
-        may_match: asked about the texts of each record; where something might have to be redacted, the
-            function returns None.
+        redactor: asked about the texts of each record; where something might have to be redacted, the function
+            returns None.
     """
-    given: dict[str, Any] = {**_HELPERS, "may_match": may_match}
-    steps = ["created, arguments = attributes['created'], attributes['args']"]
-    steps.append("if type(created) is not float: return None")
+    given: dict[str, Any] = {
+        "quote": encode_basestring,
+        "atoms": _ATOMS,
+        "seconds": _seconds,
+        "second_of": second_of,
+        "fraction_of": fraction_of,
+        "json_words": _JSON_WORDS,
+        "notes": _notes,
+        "users": _users,
+        "form": _the_one_form(types, redactor),
+        "may_match": redactor.may_match,
+    }
+    checks = ["created, arguments = attributes['created'], attributes['args']"]
+    checks.append("if type(created) is not float: return None")
     for place, (name, value) in enumerate(fixed.items()):
         given |= {f"fixed_name_{place}": name, f"fixed_type_{place}": type(value), f"fixed_{place}": value}
-        steps.append(f"value = attributes[fixed_name_{place}]")
-        steps.append(
+        checks.append(f"value = attributes[fixed_name_{place}]")
+        checks.append(
             f"if value is not fixed_{place} and (type(value) is not fixed_type_{place} or value != fixed_{place}):"
             " return None"
         )
-    written: dict[str | None, str] = {}
+    writing: list[str] = []
     for place, (name, kind) in enumerate(types.items()):
-        value = f"value_{place}"
-        form = _FORMS_OF_TEXTS.get(kind) if name in texts else _FORMS.get(kind)
+        form = (_TEXTS_WRITTEN if name in texts else _WRITTEN).get(kind)
         if form is None:
             return None
         given |= {f"name_{place}": name, f"type_{place}": kind}
-        steps.append(f"{value} = attributes[name_{place}]")
-        steps.append(f"if type({value}) is not type_{place}: return None")
+        checks.append(f"value_{place} = attributes[name_{place}]")
+        checks.append(f"if type(value_{place}) is not type_{place}: return None")
         if kind is int:
-            steps.append(f"if not {-MAX_INTEGER} <= {value} <= {MAX_INTEGER}: return None")
+            checks.append(f"if not {-MAX_INTEGER} <= value_{place} <= {MAX_INTEGER}: return None")
         if name == "msg":
-            steps += [step.format(value=value) for step in _MESSAGE_STEPS]
-        if kind is str:
-            steps.append(f"{value} = quote({value})")
-        written[name] = form.replace("value", value)
-    # Only the texts that differ; all others have gone the long way.
-    differing = [written[name] for name, kind in types.items() if kind in {str, int}]
-    if differing:
-        steps.append(f"if may_match(f'{','.join(differing)}'.encode()): return None")
+            writing.append(f"message = value_{place}")
+            writing += _SAY_MESSAGE.format(value="message").strip().splitlines()
+        writing.append(f"written_{place} = {form.format('message' if name == 'msg' else f'value_{place}')}")
+    # Only the texts that differ are asked about; all others have gone the long way.
+    asked = [f"{{written_{place}}}" for place, kind in enumerate(types.values()) if kind in {str, int}]
+    if asked:
+        writing.append(f"if may_match(f'{','.join(asked)}'.encode()): return None")
+    writing += _TELL_TIME.strip().splitlines()
+    lines = [*checks, *_noted([f"value_{place}" for place in range(len(types))], writing)]
+    places = {name: place for place, name in enumerate(types)}
     parts = []
     for place, segment in enumerate(segments):
         if segment.constant:
             given[f"constant_{place}"] = segment.constant
             parts.append(f"{{constant_{place}}}")
+        elif segment.time_form:
+            parts.append(segment.time_form)
         else:
-            parts.append(segment.time_form or written[segment.name])
-    steps += _TIME_STEPS
-    steps.append(f"return f'{''.join(parts)}'")
-    return _made(given, steps)
+            parts.append(f"{{written_{places[segment.name or '']}}}")
+    lines.append(f"return f'{''.join(parts)}'")
+    return _made(given, lines)
 
 
-def _made(given: Mapping[str, Any], steps: Sequence[str]) -> Writer:
-    body = "\n".join(f"        {step}" for step in steps)
+def _noted(values: Sequence[str], writing: Sequence[str]) -> list[str]:
+    """Return the lines that take what is written from the note, or write it and note it."""
+    keys = ["created", "form", "arguments", *values]
+    written = ["second", "digits", *(value.replace("value", "written") for value in values)]
+    same = " and ".join(f"note[{place}] is {key}" for place, key in enumerate(keys))
+    return [
+        "note = notes[0]",
+        f"if {same}:",
+        f"    {', '.join(written)} = note[{len(keys)}]",
+        "else:",
+        *(f"    {line}" for line in writing),
+        f"    if users[0] > 1: notes[0] = ({', '.join(keys)}, ({', '.join(written)}))",
+    ]
+
+
+def _made(given: Mapping[str, Any], lines: Sequence[str]) -> Writer:
+    body = "\n".join(f"        {line}" for line in lines)
     source = f"def make({', '.join(given)}):\n    def write(attributes):\n{body}\n    return write\n"
     names: dict[str, Any] = {}
     exec(source, names)  # noqa: S102 - of our own words and numbers only, see above

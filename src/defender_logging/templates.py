@@ -21,7 +21,7 @@ from logging import LogRecord
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from defender_logging._pipeline.entry import Draft, Fields, Trace, new_draft
+from defender_logging._pipeline.entry import Draft, Fields, Trace
 from defender_logging.context import audit_context, open_context
 from defender_logging.destinations.base import Destination
 from defender_logging.field_names import CALLER_NAMES, WORDS
@@ -30,7 +30,7 @@ from defender_logging.fitting import TAIL_BYTES, encode_to_fit
 from defender_logging.record_reading import STANDARD_ATTRIBUTES
 from defender_logging.redaction import Redactor
 from defender_logging.strict_json import finished
-from defender_logging.template_writing import Segment, Writer, compile_writer, time_marks
+from defender_logging.template_writing import Segment, Writer, compile_writer, count_user, time_marks
 from defender_logging.tracing import current_trace
 
 __all__ = ["LEARN_AFTER", "Templates"]
@@ -91,21 +91,29 @@ class Templates:
 
     Args:
         builder: the long way to fields.
-        destination: encodes them.
+        encoder: what encodes them.
+        inspected_names: as in ``Destination``.
         max_line_bytes: the limit for one entry.
         redactor: asked whether a text may have to be redacted.
     """
 
     def __init__(
-        self, builder: FieldsBuilder, destination: Destination, *, max_line_bytes: int, redactor: Redactor
+        self,
+        builder: FieldsBuilder,
+        encoder: Destination,
+        *,
+        inspected_names: frozenset[str],
+        max_line_bytes: int,
+        redactor: Redactor,
     ) -> None:
         self._builder = builder
-        self._destination = destination
+        self._encoder = encoder
         self._max_line_bytes = max_line_bytes
-        self._may_match = redactor.may_match
-        self._fixed = frozenset((*_ORIGIN, *WORDS)) | destination.inspected_names
+        self._redactor = redactor
+        self._fixed = frozenset((*_ORIGIN, *WORDS)) | inspected_names
         self._recent: dict[Any, _Kind] = {}
         self._layouts: dict[tuple[Any, ...], _Layout] = {}
+        count_user()
 
     def draft(self, record: LogRecord) -> Draft | None:
         """Return the record's draft; None: it takes the long way. May raise an Exception, which means the same."""
@@ -130,7 +138,7 @@ class Templates:
         head = text.encode() if text.isascii() and "\x7f" not in text else finished(text.encode())
         if len(head) > kind.max_head_bytes:
             return None
-        return new_draft((head, kind.foot))
+        return Draft(head, kind.foot)
 
     def _find(self, record: LogRecord, attributes: Mapping[Any, Any], names: list[Any]) -> _Kind | None:
         """Return the record's kind; one that was seen often enough is learnt now."""
@@ -174,7 +182,7 @@ class Templates:
             name: type(attributes[name]) for name in (*_COMMON_TEXTS, *layout.own_names) if name in shown
         }
         fixed = {name: attributes[name] for name in layout.fixed_names}
-        write = compile_writer(first.segments, types, fixed, _TEXTS, self._may_match)
+        write = compile_writer(first.segments, types, fixed, _TEXTS, self._redactor)
         if write is None:
             return None
         # Compared with the long way for the very record that made us learn.
@@ -208,7 +216,7 @@ class Templates:
         return _cut(self._encode(fields._replace(trace=None)), marks, time_marks(created))
 
     def _encode(self, fields: Fields) -> Draft:
-        return encode_to_fit(self._destination, fields, max_line_bytes=self._max_line_bytes)
+        return encode_to_fit(self._encoder, fields, max_line_bytes=self._max_line_bytes)
 
 
 class _Template(NamedTuple):
@@ -219,11 +227,11 @@ class _Template(NamedTuple):
 
 
 def _cut(draft: Draft, marks: Mapping[str, str], times: Mapping[str, str]) -> _Template | None:
-    """Cut a draft at the marks of texts and times; None if there are marks after the number."""
+    """Cut a draft at the marks of texts and times; None if it has any after the number, or more than a line."""
     found = {f'"{mark}"': Segment(name=name) for name, mark in marks.items()}
     found |= {mark: Segment(time_form=form) for mark, form in times.items()}
     finder = re.compile(f"({'|'.join(map(re.escape, sorted(found, key=len, reverse=True)))})")
-    if finder.search(draft.foot.decode()):
+    if finder.search(draft.foot.decode()) or draft != Draft(draft.head, draft.foot):
         return None
     pieces = finder.split(draft.head.decode())
     return _Template(tuple(found.get(piece, Segment(piece)) for piece in pieces if piece), draft.foot)

@@ -155,7 +155,7 @@ class Buffer:
             return
         self._inbox.append(draft)
         # In this order: the sender, when it has taken the last entry, looks at the inbox before it sleeps.
-        if len(draft[0]) < self._max_parked_bytes and self._entries:
+        if len(draft.head) < self._max_parked_bytes and self._entries:
             parked = len(self._inbox)
             if parked < MAX_PARKED:
                 if parked == WAKE_PARKED:
