@@ -432,12 +432,39 @@ def kinds(ways):
     return [kind for layout in ways.templates._layouts.values() for kind in layout.kinds.values()]
 
 
+@pytest.mark.parametrize("extra", [{"k": [1]}, {"component": "rely"}, {"subject": None}], ids=str)
+def test_what_is_not_common_is_asked_about_once(monkeypatch, extra):
+    """Learning costs as much as ten records, so a kind that cannot be learnt is not tried again."""
+    encoded = []
+
+    def counted(*given, **named):
+        encoded.append(given)
+        return encode_to_fit(*given, **named)
+
+    monkeypatch.setattr(templates, "encode_to_fit", counted)
+    ways = Ways()
+    for _ in range(LEARN_AFTER + 1):
+        assert ways.short(make(**extra)) is None
+    tried = len(encoded)
+    for _ in range(5 * LEARN_AFTER):
+        assert ways.short(make(**extra)) is None
+    assert tried == len(encoded)
+
+
 def test_what_is_remembered_is_bounded():
     """Names and words that are data do not stay in memory for ever."""
     ways = Ways()
-    for number in range(3000):
+    most = 0
+    for number in range(1500):
         ways.short(make(**{f"name {number}": 1}))
         ways.short(make(component=f"word {number}"))
+        most = max(most, len(ways.templates._layouts) + len(kinds(ways)))
 
-    assert len(ways.templates._layouts) <= 1024
-    assert len(kinds(ways)) <= 4096
+    assert 1000 < most <= 1025
+    long = "x" * 3000
+    before = len(kinds(ways))
+    ways.short(make(component=long))
+    assert before == len(kinds(ways))
+    before = len(ways.templates._layouts)
+    ways.short(make(**{long: 1}))
+    assert before == len(ways.templates._layouts)

@@ -14,7 +14,7 @@ way, and so are the first records of each kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from logging import LogRecord
@@ -38,10 +38,14 @@ __all__ = ["LEARN_AFTER", "Templates"]
 LEARN_AFTER = 8
 """Records of a kind that go the long way before it is learnt, which costs as much as ten of them."""
 
-_MAX_REMEMBERED = 1024
-"""Kinds, and layouts; a program has a handful. More are made of data, and all are forgotten."""
+_NOT_COMMON = 0
 
-_MAX_NAMES = 64
+_MAX_REMEMBERED = 1024
+"""Kinds and layouts together; a program has a handful. More are made of data, and all are forgotten."""
+
+_MAX_TEXTS = 64
+_MAX_CHARS = 2000
+"""Names and words that are more or longer are data, and not remembered at all."""
 _COMMON_TEXTS = ("msg", "threadName")
 _COMMON_NAMES = ("created", "args", *_COMMON_TEXTS)
 _TEXTS = CALLER_NAMES | {*_COMMON_TEXTS}
@@ -77,13 +81,13 @@ class _Layout(NamedTuple):
         own_names: of texts and numbers that may differ.
         fixed_names: of what makes a kind: origin, words, and what the destination looks into.
         pick: gets the values of ``_COMMON_NAMES``, the own and the fixed ones.
-        kinds: by types and fixed values: how often seen, then the kind, or None where it is not common.
+        kinds: by types and fixed values: how often seen, then the kind, or ``_NOT_COMMON``.
     """
 
     own_names: tuple[Any, ...]
     fixed_names: tuple[str, ...]
     pick: Callable[[Mapping[Any, Any]], tuple[Any, ...]]
-    kinds: dict[Any, _Kind | int | None]
+    kinds: dict[Any, _Kind | int]
 
 
 class Templates:
@@ -113,6 +117,7 @@ class Templates:
         self._fixed = frozenset((*_ORIGIN, *WORDS)) | inspected_names
         self._recent: dict[Any, _Kind] = {}
         self._layouts: dict[tuple[Any, ...], _Layout] = {}
+        self._remembered = 0
         count_user()
 
     def draft(self, record: LogRecord) -> Draft | None:
@@ -130,9 +135,8 @@ class Templates:
             kind = self._find(record, attributes, names)
             if kind is None or (text := kind.write(attributes)) is None:
                 return None
-            if len(self._recent) >= _MAX_REMEMBERED:
-                self._recent.clear()
-            self._recent[spot] = kind
+            if len(self._recent) < _MAX_REMEMBERED:
+                self._recent[spot] = kind
         if kind.heeds_traces and current_trace() is not None:
             return None
         head = text.encode() if text.isascii() and "\x7f" not in text else finished(text.encode())
@@ -142,30 +146,45 @@ class Templates:
 
     def _find(self, record: LogRecord, attributes: Mapping[Any, Any], names: list[Any]) -> _Kind | None:
         """Return the record's kind; one that was seen often enough is learnt now."""
-        key = tuple(names)
-        layout = self._layouts.get(key) or self._lay_out(key)
+        layout = self._layouts.get(tuple(names)) or self._lay_out(names)
+        if layout is None:
+            return None
         values = layout.pick(attributes)
         what = (tuple(map(type, values)), values[len(values) - len(layout.fixed_names) :])
-        known = layout.kinds.get(what, 0)
-        if not isinstance(known, int):
+        known = layout.kinds.get(what)
+        if known is None:
+            if _is_code(what[1]):
+                self._make_room()
+                layout.kinds[what] = 1
+            return None
+        if isinstance(known, _Kind):
             return known
+        if known == _NOT_COMMON:
+            return None
         if known < LEARN_AFTER:
-            if len(layout.kinds) >= _MAX_REMEMBERED:
-                layout.kinds.clear()
             layout.kinds[what] = known + 1
             return None
-        kind = layout.kinds[what] = self._learn(record, attributes, names, layout)
+        kind = self._learn(record, attributes, names, layout)
+        layout.kinds[what] = kind or _NOT_COMMON
         return kind
 
-    def _lay_out(self, names: tuple[Any, ...]) -> _Layout:
+    def _lay_out(self, names: list[Any]) -> _Layout | None:
+        if not _is_code(names):
+            return None
         own = tuple(name for name in names if name not in STANDARD_ATTRIBUTES and name not in self._fixed)
         fixed = tuple(name for name in names if name in self._fixed)
-        if len(self._layouts) >= _MAX_REMEMBERED:
-            self._layouts.clear()
         pick: Any = itemgetter  # Whose stub knows one name only where they are unpacked.
         layout = _Layout(own, fixed, pick(*_COMMON_NAMES, *own, *fixed), {})
-        self._layouts[names] = layout
+        self._make_room()
+        self._layouts[tuple(names)] = layout
         return layout
+
+    def _make_room(self) -> None:
+        self._remembered += 1
+        if self._remembered > _MAX_REMEMBERED:
+            self._remembered = 0
+            self._layouts.clear()
+            self._recent.clear()
 
     def _learn(
         self, record: LogRecord, attributes: Mapping[Any, Any], names: list[Any], layout: _Layout
@@ -237,8 +256,15 @@ def _cut(draft: Draft, marks: Mapping[str, str], times: Mapping[str, str]) -> _T
     return _Template(tuple(found.get(piece, Segment(piece)) for piece in pieces if piece), draft.foot)
 
 
+def _is_code(texts: Sequence[Any]) -> bool:
+    """Say whether names or words are few and short, as those written in code are."""
+    return (
+        len(texts) <= _MAX_TEXTS and sum(len(text) for text in texts if isinstance(text, str)) <= _MAX_CHARS
+    )
+
+
 def _is_common(attributes: Mapping[Any, Any], names: list[Any], layout: _Layout) -> bool:
-    if len(names) > _MAX_NAMES or any(type(name) is not str for name in names):
+    if any(type(name) is not str for name in names):
         return False
     if type(attributes["created"]) is not float or type(attributes["args"]) not in {tuple, type(None)}:
         return False
