@@ -1,0 +1,186 @@
+"""What is to be reached, figure by figure, and whether a ratio drifted since the figures were kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.figures import (
+    QUEUE,
+    SPOOL,
+    Figure,
+    Results,
+    against_peers,
+    alone,
+    between,
+    median,
+    ratio,
+    slowest_call_of_peers,
+    three,
+)
+
+__all__ = ["MIB", "RATIO", "TARGETS", "Target", "drifts"]
+
+MIB = 1 << 20
+RATIO = "\N{MULTIPLICATION SIGN}"
+
+WORSE_BY = 0.2
+"""A ratio that got worse by more than this drifted: twice of what interleaved medians vary by (measured)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One figure to reach.
+
+    Args:
+        text: what it is.
+        limit: what to reach.
+        unit: of both; ``RATIO`` for a ratio.
+        figure: takes it from the results.
+        is_floor: whether more is better.
+        remark: what to say where it is missed.
+    """
+
+    text: str
+    limit: float
+    unit: str
+    figure: Figure
+    is_floor: bool = False
+    remark: str = ""
+
+    def is_reached(self, value: float) -> bool:
+        """Whether a value is on the good side of the limit."""
+        return value >= self.limit if self.is_floor else value <= self.limit
+
+
+_BURST = "generic, gzip, fast"
+
+TARGETS = (
+    Target(
+        "caller's CPU per call, with `fast`, to the standard library's queue",
+        0.85,
+        RATIO,
+        between("caller", "generic, fast", QUEUE, "caller_cpu_us"),
+    ),
+    Target(
+        "the same without `fast`",
+        1.15,
+        RATIO,
+        between("caller", "generic, plain", QUEUE, "caller_cpu_us"),
+    ),
+    Target(
+        "the same with `spool_dir`, to ours in memory",
+        1.2,
+        RATIO,
+        between("caller", f"{SPOOL}, fast", "generic, fast", "caller_cpu_us"),
+    ),
+    Target(
+        "with `spool_dir`, a busy disk: worst call, to a bare `os.write`",
+        1.0,
+        RATIO,
+        between("disk", SPOOL, "a bare `os.write`", "wall_max_us"),
+    ),
+    Target(
+        "caller's wall time, p99.9, in a burst while the sender works",
+        1.0,
+        "ms",
+        alone("burst", _BURST, "wall_p999_us", 1000),
+    ),
+    Target("the same, to the best peer that delivers all", 1.0, RATIO, slowest_call_of_peers),
+    Target(
+        "process CPU per delivered entry, gzip, to the caller's CPU in the same burst",
+        1.25,
+        RATIO,
+        lambda results: ratio(
+            median(results, "burst", _BURST, "process_cpu_us"),
+            median(results, "burst", _BURST, "caller_cpu_us"),
+        ),
+    ),
+    Target(
+        "the same, to the best peer without compression",
+        0.65,
+        RATIO,
+        against_peers("process_cpu_us", min, is_compressed=False),
+    ),
+    Target(
+        "the same, to the best peer with compression",
+        1 / 3,
+        RATIO,
+        against_peers("process_cpu_us", min, is_compressed=True),
+    ),
+    Target(
+        "delivered per second, one handler, gzip",
+        80_000,
+        "/s",
+        alone("burst", _BURST, "arrived_per_second"),
+        is_floor=True,
+    ),
+    Target(
+        "the same, to the best peer without compression",
+        1.4,
+        RATIO,
+        against_peers("arrived_per_second", max, is_compressed=False),
+        is_floor=True,
+    ),
+    Target(
+        "the same, to the best peer with compression",
+        2.5,
+        RATIO,
+        against_peers("arrived_per_second", max, is_compressed=True),
+        is_floor=True,
+    ),
+    Target(
+        "answers in 100 ms, `max_in_flight: auto`, 20,000/s: last arrival after last call",
+        1.0,
+        "s",
+        alone("wan", "splunk, `max_in_flight: auto`", "lag_seconds"),
+    ),
+    Target(
+        "the same with acks",
+        1.0,
+        "s",
+        alone("wan", "splunk with acks, `max_in_flight: auto`", "lag_seconds"),
+    ),
+    Target("three handlers on one logger, to one handler", 1.6, RATIO, three),
+    Target(
+        "a filtered-out record, to a handler with a filter of one line",
+        1.05,
+        RATIO,
+        between(
+            "filtered",
+            "generic, by level",
+            "a handler that does nothing, filter of one line",
+            "caller_cpu_us",
+        ),
+    ),
+    Target(
+        "peak memory, outage of 20 s at 2,000/s (32 MiB queue)",
+        48,
+        "MiB",
+        alone("outage", "generic, 32 MiB queue", "memory_growth_bytes", MIB),
+    ),
+    Target(
+        "the same with a queue of 4 MiB, which overflows",
+        20,
+        "MiB",
+        alone("outage", "generic, 4 MiB queue (too small)", "memory_growth_bytes", MIB),
+    ),
+    Target(
+        "`import defender_logging` beyond `import logging.config`",
+        15,
+        "ms",
+        alone("import", "import", "import_cpu_ms"),
+    ),
+)
+
+
+def drifts(now: Results, kept: Results) -> list[str]:
+    """Sentences about the ratios that got worse since they were kept."""
+    found = []
+    for target in TARGETS:
+        value, before = target.figure(now), target.figure(kept)
+        if target.unit != RATIO or value is None or before is None:
+            continue
+        change = before / value if target.is_floor else value / before
+        if change > 1 + WORSE_BY:
+            found.append(f"{target.text}: {value:.2f} {RATIO}, was {before:.2f} {RATIO}.")
+    return found
