@@ -35,11 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.peers and (difference := _difference(chosen.peers)):
         print(difference, file=sys.stderr)
         return 2
+    began = time.monotonic()
     names = chosen.scenario or [name for name in known if chosen.peers or not name.startswith("peers")]
     results: Results = {}
     for name in names:
         results[name] = _run_scenario(known[name], chosen.repetitions or size.repetitions, chosen.peers)
         print(report.tables({name: results[name]}, known), flush=True)
+    print(f"{time.monotonic() - began:.0f} s in all", file=sys.stderr)
     if chosen.write:
         baseline.write(results)
         report.write()

@@ -18,6 +18,7 @@ __all__ = [
     "against_peers",
     "alone",
     "between",
+    "is_of_peer",
     "median",
     "ratio",
     "samples_of",
@@ -118,13 +119,18 @@ def _rival(results: Results, name: str, *, is_compressed: bool, best: Callable[.
     for label in results.get("peers", {}):
         entry, wire = (median(results, "peers", label, key) for key in ("entry_bytes", "wire_entry_bytes"))
         value = median(results, "peers", label, name)
-        if value is None or entry is None or wire is None or not label.endswith((", best", ", defaults")):
+        if value is None or entry is None or wire is None or not is_of_peer(label):
             continue
         is_complete = median(results, "peers", label, "missing") == 0
         has_fields = bool(median(results, "peers", label, "has_fields"))
         if is_complete and has_fields and (wire < entry / 2) == is_compressed:
             found.append(value)
     return best(found) if found else None
+
+
+def is_of_peer(label: str) -> bool:
+    """Whether a case of the scenario with the other handlers is neither ours nor the floor."""
+    return not label.startswith(("defender-logging", "ideal"))
 
 
 def against_peers(

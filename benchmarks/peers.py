@@ -144,7 +144,7 @@ def _logzio(wish: Wish, *, is_best: bool) -> Subject:
 
 def _seqlog(wish: Wish, *, is_best: bool) -> Subject:
     module = import_module("seqlog.structured_logging")
-    best = {"batch_size": 1000, "auto_flush_timeout": 0.5} if is_best else {"auto_flush_timeout": 10}
+    best = {"batch_size": 1000, "auto_flush_timeout": 0.5} if is_best else {}
     handler = module.SeqLogHandler(wish.url, **best)
 
     def finish() -> None:
@@ -189,24 +189,21 @@ def _loki(wish: Wish, *, is_best: bool) -> Subject:
 
 def _sentry(wish: Wish, *, is_best: bool) -> Subject:
     sentry = import_module("sentry_sdk")
-    integration = import_module("sentry_sdk.integrations.logging")
+    handlers: list[logging.Handler] = []
+    settings: dict[str, object] = {}
     if (
         is_best
-    ):  # It has no settings for this; the class constants are what its documentation of limits names.
+    ):  # It has no settings for its batches; and without its default integrations it makes no breadcrumbs.
         batcher = import_module("sentry_sdk._log_batcher").LogBatcher
         batcher.MAX_BEFORE_FLUSH, batcher.MAX_BEFORE_DROP, batcher.FLUSH_WAIT_TIME = 1000, _UNBOUNDED, 0.5
-    address = urlsplit(wish.url)
-    sentry.init(
-        dsn=f"http://key@{address.netloc}/1",
-        enable_logs=True,
-        default_integrations=False,
-        transport_queue_size=10_000 if is_best else 100,
-    )
+        settings = {"default_integrations": False, "transport_queue_size": 10_000}
+        handlers = [import_module("sentry_sdk.integrations.logging").SentryLogsHandler(level=logging.INFO)]
+    sentry.init(dsn=f"http://key@{urlsplit(wish.url).netloc}/1", enable_logs=True, **settings)
 
     def finish() -> None:
         sentry.flush(timeout=DRAIN_SECONDS)
 
-    return logging_subject(wish, integration.SentryLogsHandler(level=logging.INFO), finish=finish)
+    return logging_subject(wish, *handlers, finish=finish)
 
 
 _MAKERS: dict[str, Callable[..., Subject]] = {

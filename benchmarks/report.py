@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks import baseline, plot
-from benchmarks.figures import Results, Samples, median
+from benchmarks.figures import Results, Samples, is_of_peer, median
 from benchmarks.running import ROOT
 from benchmarks.scenarios import FULL, Scenario, scenarios
 from benchmarks.targets import MIB, RATIO, TARGETS, Target
@@ -150,6 +150,6 @@ def _bars(results: Results) -> list[plot.Bar]:
     for label in results.get("peers", {}):
         value = median(results, "peers", label, "process_cpu_us")
         is_complete = median(results, "peers", label, "missing") == 0
-        if value is not None and is_complete and not label.endswith(", defaults"):
-            bars.append(plot.Bar(label.removesuffix(", best"), value, is_ours=label.startswith("defender")))
+        if value is not None and is_complete:
+            bars.append(plot.Bar(label, value, is_ours=not is_of_peer(label)))
     return sorted(bars, key=lambda bar: bar.value)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from defender_logging._pipeline.entry import Draft, Fields, Trace
 from defender_logging.context import audit_context, open_context
-from defender_logging.destinations.base import Destination
+from defender_logging.destinations.base import Encoder
 from defender_logging.field_names import CALLER_NAMES, WORDS
 from defender_logging.fields_building import FieldsBuilder
 from defender_logging.fitting import TAIL_BYTES, encode_to_fit
@@ -104,7 +104,7 @@ class Templates:
     def __init__(
         self,
         builder: FieldsBuilder,
-        encoder: Destination,
+        encoder: Encoder,
         *,
         inspected_names: frozenset[str],
         max_line_bytes: int,
