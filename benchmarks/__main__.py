@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmarks import baseline, report
 from benchmarks.figures import Results, Samples, samples_of
@@ -35,16 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.peers and (difference := _difference(chosen.peers)):
         print(difference, file=sys.stderr)
         return 2
+    if chosen.quick and chosen.write:
+        print("--quick runs are too short to keep; leave out one of --quick and --write.", file=sys.stderr)
+        return 2
     began = time.monotonic()
     names = chosen.scenario or [name for name in known if chosen.peers or not name.startswith("peers")]
     results: Results = {}
     for name in names:
-        results[name] = _run_scenario(known[name], chosen.repetitions or size.repetitions, chosen.peers)
+        plan = _Plan(chosen.repetitions or size.repetitions, began + 60 * chosen.minutes, chosen.peers)
+        results[name] = _run_scenario(known[name], plan)
         print(report.tables({name: results[name]}, known), flush=True)
+        if chosen.write:
+            baseline.write({name: results[name]})
+            report.write()
     print(f"{time.monotonic() - began:.0f} s in all", file=sys.stderr)
-    if chosen.write:
-        baseline.write(results)
-        report.write()
     if not chosen.check:
         return 0
     found = drifts(results, baseline.read())
@@ -58,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "scenario", nargs="*", help=f"some of {', '.join(scenarios(FULL))}; all of ours if none is given"
     )
     parser.add_argument("--repetitions", type=int, help="of each case; some long ones have fewer")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="after which no further repetition is begun (10)"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny runs, to see that everything works")
     parser.add_argument(
         "--peers", metavar="PYTHON", help="an interpreter that has requirements-peers.txt installed"
@@ -82,14 +90,28 @@ def _difference(peers_python: str) -> str:
     )
 
 
-def _run_scenario(scenario: Scenario, repetitions: int, peers_python: str | None) -> dict[str, Samples]:
-    """Run the cases of a scenario in turns, so that what the machine does meanwhile meets all of them."""
-    cases = [case for case in scenario.cases if peers_python or not case.is_of_peer]
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How often, until when (monotonic), and with which interpreter for the peers."""
+
+    repetitions: int
+    deadline: float
+    peers_python: str | None
+
+
+def _run_scenario(scenario: Scenario, plan: _Plan) -> dict[str, Samples]:
+    """Run the cases of a scenario in turns, so that what the machine does meanwhile meets all of them.
+
+    Once at least; after the deadline no further turn is begun.
+    """
+    cases = [case for case in scenario.cases if plan.peers_python or not case.is_of_peer]
     began = time.monotonic()
     runs: dict[str, list[dict[str, object]]] = {case.label: [] for case in cases}
-    for repetition in range(min(repetitions, scenario.most_repetitions)):
+    for repetition in range(min(plan.repetitions, scenario.most_repetitions)):
+        if repetition and time.monotonic() > plan.deadline:
+            break
         for case in cases:
-            runs[case.label].append(run(case, _python_for(case, peers_python)))
+            runs[case.label].append(run(case, _python_for(case, plan.peers_python)))
             seconds = time.monotonic() - began
             print(
                 f"{scenario.name} {repetition + 1}: {case.label} ({seconds:.0f} s)",

@@ -191,6 +191,14 @@ def _disk(size: Size) -> Scenario:
         "Wall time of single calls at 2,000 a second while another process writes and syncs without pause.",
         (
             Case("a bare `os.write`", "write", "paced", numbers, _SPOOL, has_disk_load=True),
+            Case(
+                "the same, synced twice a second",
+                "write:synced",
+                "paced",
+                numbers,
+                _SPOOL,
+                has_disk_load=True,
+            ),
             Case("generic, memory", "ours:generic", "paced", numbers, has_disk_load=True),
             Case("generic with spool", "ours:generic", "paced", numbers, _SPOOL, has_disk_load=True),
         ),

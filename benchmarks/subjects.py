@@ -12,8 +12,10 @@ import logging
 import logging.handlers
 import os
 import queue
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,9 @@ __all__ = ["DRAIN_SECONDS", "Subject", "Wish", "logging_subject", "make"]
 
 DRAIN_SECONDS = 60.0
 """The longest wait for a handler to get rid of what it has: more than any run needs, less than its process gets."""
+
+_SYNC_SECONDS = 0.5
+"""As often as a spool with ``fsync: interval``."""
 
 _IDEAL_BATCH_ENTRIES = 1000
 _IDEAL_GZIP_LEVEL = 1
@@ -119,8 +124,8 @@ def _queue(wish: Wish) -> Subject:
     return logging_subject(wish, logging.handlers.QueueHandler(simple), drain=drain)
 
 
-def _write(wish: Wish) -> Subject:
-    """A bare ``os.write`` of one line to a file, no logging."""
+def _write(wish: Wish, sync_seconds: float | None = None) -> Subject:
+    """A bare ``os.write`` of one line to a file, no logging; the file may be synced by another thread."""
     descriptor = os.open(
         Path(wish.settings["spool_dir"], "bare"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
     )
@@ -129,7 +134,23 @@ def _write(wish: Wish) -> Subject:
     def call(_number: int) -> None:
         os.write(descriptor, line)
 
-    return Subject(call, _nothing, lambda: os.close(descriptor))
+    is_over = threading.Event()
+
+    def sync() -> None:
+        while not is_over.wait(sync_seconds):
+            os.fdatasync(descriptor)
+
+    syncing = threading.Thread(target=sync)
+    if sync_seconds is not None:
+        syncing.start()
+
+    def finish() -> None:
+        is_over.set()
+        if sync_seconds is not None:
+            syncing.join()
+        os.close(descriptor)
+
+    return Subject(call, _nothing, finish)
 
 
 def _ideal(wish: Wish) -> Subject:
@@ -212,6 +233,7 @@ _FLOORS: dict[str, Callable[[Wish], Subject]] = {
     "filter": _filter,
     "queue": _queue,
     "write": _write,
+    "write:synced": partial(_write, sync_seconds=_SYNC_SECONDS),
     "ideal": _ideal,
 }
 
