@@ -40,8 +40,8 @@ WARM_UP = 90_000_000
 SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
 """Of a distribution: the names of the figures, and the share of values that lies below."""
 
-FIELD_NAMES = ("component", "category", "subject", "object")
-"""What every call hands over as ``extra``."""
+FIELD_NAMES = ("component", "category", "subject", "object", "gas")
+"""What every call hands over as ``extra``: typed fields, and one of the application's own."""
 
 _SENTENCE = "transfer bench-%08d of %s approved"
 _STAMPED_SENTENCE = "transfer bench-%08d@%d of %s approved"
@@ -76,7 +76,13 @@ def _calls(log: Callable[..., None]) -> Call:
             _SENTENCE,
             number,
             amount,
-            extra={"component": "relay", "category": "paused", "subject": subject, "object": target},
+            extra={
+                "component": "relay",
+                "category": "paused",
+                "subject": subject,
+                "object": target,
+                "gas": 21_000,
+            },
         )
 
     return call
@@ -93,7 +99,13 @@ def stamped_calls_to(logger: logging.Logger) -> Call:
             number,
             time.monotonic_ns(),
             amount,
-            extra={"component": "relay", "category": "paused", "subject": subject, "object": target},
+            extra={
+                "component": "relay",
+                "category": "paused",
+                "subject": subject,
+                "object": target,
+                "gas": 21_000,
+            },
         )
 
     return call
@@ -116,6 +128,7 @@ def ideal_entry(number: int) -> dict[str, Any]:
         "host": "vm",
         "process": 2753,
         "thread": "MainThread",
+        "gas": 21_000,
         "schema": "1",
         "id": f"92e9b9062995ad60-{number}",
         "stream": "92e9b9062995ad60",
