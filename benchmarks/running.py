@@ -166,6 +166,8 @@ def _together(case: Case, figures: dict[str, Any], counted: dict[str, Any], ende
         figures["exit_seconds"] = (ended_ns - figures["last_call_ns"]) / 1e9
     if "refused" in figures or case.subject in SILENT:
         return figures
+    if "dropped" in figures and figures["dropped"] != counted["missing"]:
+        return {"refused": f"{counted['missing']} missing, but {figures['dropped']} counted as dropped"}
     counted["duplicated"] -= (case.copies - 1) * counted["delivered"]
     together = figures | {
         f"sink_{name}" if name in figures else name: value for name, value in counted.items()

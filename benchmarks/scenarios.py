@@ -285,7 +285,7 @@ def _wan(size: Size) -> Scenario:
                 sink=acking,
             ),
         ),
-        columns=("lag_seconds", "waiting", "wall_p999_us", "missing", "duplicated"),
+        columns=("lag_seconds", "waiting", "wall_p999_us", "missing", "dropped", "duplicated"),
         most_repetitions=2,
     )
 
