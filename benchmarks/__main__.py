@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -44,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: Results = {}
     for name in names:
         plan = _Plan(chosen.repetitions or size.repetitions, began + 60 * chosen.minutes, chosen.peers)
+        load = round(os.getloadavg()[0], 1)
         results[name] = _run_scenario(known[name], plan)
         print(report.tables({name: results[name]}, known), flush=True)
         if chosen.write:
-            baseline.write({name: results[name]})
+            baseline.write({name: results[name]}, load)
             report.write()
     print(f"{time.monotonic() - began:.0f} s in all", file=sys.stderr)
     if not chosen.check:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.figures import Results
 
-__all__ = ["read", "taken", "write"]
+__all__ = ["loads", "read", "taken", "write"]
 
 _FILE = Path(__file__).parent / "baseline.json"
 
@@ -26,11 +26,21 @@ def taken() -> dict[str, str]:
     return {name: scenario["taken"] for name, scenario in _stored().items()}
 
 
-def write(results: Results) -> None:
-    """Keep these figures, in place of older ones of the same scenarios."""
+def loads() -> list[float]:
+    """The machine's load averages when the scenarios were begun."""
+    return [scenario["load"] for scenario in _stored().values()]
+
+
+def write(results: Results, load: float) -> None:
+    """Keep these figures, in place of older ones of the same scenarios.
+
+    Args:
+        results: the figures.
+        load: the machine's load average when they were begun.
+    """
     stored = _stored()
     for name, cases in results.items():
-        stored[name] = {"taken": _here_and_now(), "cases": cases}
+        stored[name] = {"taken": _here_and_now(), "load": load, "cases": cases}
     _FILE.write_text(_spelled(stored), "utf-8")
 
 
@@ -41,7 +51,8 @@ def _spelled(stored: dict[str, Any]) -> str:
         cases = ",\n".join(
             f"    {json.dumps(label)}: {json.dumps(x)}" for label, x in scenario["cases"].items()
         )
-        head = f'  {json.dumps(name)}: {{\n   "taken": {json.dumps(scenario["taken"])},\n   "cases": {{\n'
+        taken = f'"taken": {json.dumps(scenario["taken"])},\n   "load": {scenario["load"]}'
+        head = f'  {json.dumps(name)}: {{\n   {taken},\n   "cases": {{\n'
         blocks.append(f"{head}{cases}\n   }}\n  }}")
     return "{\n" + ",\n".join(blocks) + "\n}\n"
 

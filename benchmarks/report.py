@@ -135,13 +135,20 @@ def page(text: str) -> str:
 
 
 def _taken() -> str:
-    """When and on what, with the scenarios if they were not all taken at once."""
+    """When and on what, with the scenarios if they were not all taken at once, and how busy the machine was."""
     by_text: dict[str, list[str]] = {}
     for name, text in baseline.taken().items():
         by_text.setdefault(text, []).append(name)
     if len(by_text) == 1:
-        return f"Taken on {next(iter(by_text))}."
-    return "\n".join(f"- {', '.join(names)}: taken on {text}." for text, names in by_text.items())
+        lines = [f"Taken on {next(iter(by_text))}."]
+    else:
+        lines = [f"- {', '.join(names)}: taken on {text}." for text, names in by_text.items()] + [""]
+    loads = baseline.loads()
+    lines.append(
+        f"Load average of the machine meanwhile: {min(loads)} to {max(loads)}; the benchmarks alone make 1 to 2. What "
+        "is more came from other programs: it hardly touches CPU times and their ratios, but wall times and rates."
+    )
+    return "\n".join(lines)
 
 
 def _bars(results: Results) -> list[plot.Bar]:

@@ -60,6 +60,8 @@ TARGETS = (
         0.85,
         RATIO,
         between("caller", "generic, fast", QUEUE, "caller_cpu_us"),
+        remark="the first rows of the table below say how much of it is the logging module itself, "
+        "which nobody behind it can save.",
     ),
     Target(
         "the same without `fast`",
@@ -72,18 +74,25 @@ TARGETS = (
         1.2,
         RATIO,
         between("caller", f"{SPOOL}, fast", "generic, fast", "caller_cpu_us"),
+        remark="the write costs the same whatever the rest does: the cheaper a call without a spool, the larger this "
+        "ratio.",
     ),
     Target(
         "with `spool_dir`, a busy disk: worst call, to a bare `os.write`",
         1.0,
         RATIO,
         between("disk", SPOOL, "a bare `os.write`", "wall_max_us"),
+        remark="a worst call is one in eight thousand. The table has the bare write with syncing, and our handler "
+        "without a spool, beside it: what those take as well is the wait for a processor and for the interpreter's "
+        "lock, which a process with one thread does not have to wait for.",
     ),
     Target(
         "caller's wall time, p99.9, in a burst while the sender works",
         1.0,
         "ms",
         alone("burst", _BURST, "wall_p999_us", 1000),
+        remark="in a burst the caller and the sender share the interpreter's lock, which changes hands every 5 ms, and "
+        "both share the processors with whatever else runs.",
     ),
     Target("the same, to the best peer that delivers all", 1.0, RATIO, slowest_call_of_peers),
     Target(
@@ -113,6 +122,8 @@ TARGETS = (
         "/s",
         alone("burst", _BURST, "arrived_per_second"),
         is_floor=True,
+        remark="a rate is wall time: it says as much of what else the machine did as of the handler; the CPU per "
+        "entry does not.",
     ),
     Target(
         "the same, to the best peer without compression",
