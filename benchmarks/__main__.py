@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from benchmarks import baseline, report
 from benchmarks.figures import Results, Samples, samples_of
 from benchmarks.running import Case, run
-from benchmarks.scenarios import FULL, QUICK, Scenario, scenarios
+from benchmarks.scenario import FULL, QUICK, Scenario
+from benchmarks.scenarios import scenarios
 from benchmarks.targets import drifts
 
 __all__ = ["main"]

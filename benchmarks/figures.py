@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "QUEUE",
     "SPOOL",
+    "WAN_PACE",
     "Figure",
     "Results",
     "Samples",
@@ -24,6 +25,7 @@ __all__ = [
     "samples_of",
     "slowest_call_of_peers",
     "three",
+    "wan_lag",
 ]
 
 Samples = Mapping[str, list[Any]]
@@ -67,6 +69,12 @@ KEPT = (
 )
 """The figures of a run that are kept; the others only lead to them."""
 
+WAN_PACE = 20_000
+"""Calls a second that are to be kept up with where answers take 100 ms."""
+
+_PACE_KEPT = 0.95
+"""Where fewer of the calls came in time, the machine was too busy, and nothing is shown."""
+
 QUEUE = "`QueueHandler` onto `SimpleQueue`"
 SPOOL = "generic with spool"
 
@@ -102,6 +110,17 @@ def between(scenario: str, label: str, other: str, name: str) -> Figure:
 def alone(scenario: str, label: str, name: str, unit: float = 1.0) -> Figure:
     """A case's figure, in a larger unit."""
     return lambda results: ratio(median(results, scenario, label, name), unit)
+
+
+def wan_lag(label: str) -> Figure:
+    """How long after the last call the last entry arrived; None if the calls themselves were late."""
+
+    def figure(results: Results) -> float | None:
+        pace = median(results, "wan", label, "calls_per_second")
+        is_in_time = pace is not None and pace >= _PACE_KEPT * WAN_PACE
+        return median(results, "wan", label, "lag_seconds") if is_in_time else None
+
+    return figure
 
 
 def three(results: Results) -> float | None:

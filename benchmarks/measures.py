@@ -111,7 +111,7 @@ def paced(
     subject.finish()
     return {
         "calls": calls,
-        "paced_seconds": called_ns / 1e9 - start,
+        "calls_per_second": calls / (called_ns / 1e9 - start),
         "called_ns": called_ns,
         "finish_seconds": time.monotonic() - began_to_finish,
         "memory_growth_bytes": _peak_memory() - resident_bytes,

@@ -9,7 +9,8 @@ from typing import Any
 from benchmarks import baseline, plot
 from benchmarks.figures import Results, Samples, is_of_peer, median
 from benchmarks.running import ROOT
-from benchmarks.scenarios import FULL, Scenario, scenarios
+from benchmarks.scenario import FULL, Scenario
+from benchmarks.scenarios import scenarios
 from benchmarks.targets import MIB, RATIO, TARGETS, Target
 
 __all__ = ["page", "tables", "target_table", "write"]

@@ -45,6 +45,8 @@ import time, json, sys
 import logging.config
 began, cpu_began = time.perf_counter(), time.process_time()
 import defender_logging
+if len(sys.argv) > 1:
+    getattr(defender_logging, sys.argv[1])
 print(json.dumps({
     "import_ms": (time.perf_counter() - began) * 1e3,
     "import_cpu_ms": (time.process_time() - cpu_began) * 1e3,
@@ -59,7 +61,7 @@ class Case:
 
     Args:
         label: how the report calls it.
-        subject: see ``subjects.Wish``; ``import`` for the time of the import itself.
+        subject: see ``subjects.Wish``; ``import`` or ``import:NAME`` for the import itself, and a name from it.
         measure: one of ``measures.MEASURES``.
         numbers: what the measure is given: calls, rounds, rate, seconds.
         settings: for the handler; ``spool_dir: temporary`` gets a new directory.
@@ -78,6 +80,11 @@ class Case:
     is_fast: bool = True
     sink: tuple[str, ...] = ()
     has_disk_load: bool = False
+
+    @property
+    def is_import(self) -> bool:
+        """Whether only the import itself is measured."""
+        return self.subject.partition(":")[0] == "import"
 
     @property
     def copies(self) -> int:
@@ -100,8 +107,8 @@ def run(case: Case, python: str) -> dict[str, Any]:
     Returns:
         The figures of the measure and of the sink, with what follows from both; or ``refused`` with the reason.
     """
-    if case.subject == "import":
-        return _figures_of(_run_process([python, "-c", _IMPORT], None), {})
+    if case.is_import:
+        return _figures_of(_run_process([python, "-c", _IMPORT, *case.subject.split(":")[1:]], None), {})
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
         _disk_load(case, directory),
