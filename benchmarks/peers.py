@@ -5,8 +5,8 @@ ended by whatever it offers for that; where it offers nothing that delivers the 
 a rate is that of its sending and not of its exit.
 
 «Best» is what delivers most of a burst: large batches, unbounded or blocking queues, compression where it has one,
-and a formatter that sends the fields where it would send the text only. None is patched; where a URL cannot be given,
-the client's own configuration object is used.
+and a formatter that sends the fields where it would send the text only. Where a URL cannot be given, the client's own
+configuration object is used; constants are changed only where there are no settings for a batch (Logstash, Sentry).
 """
 
 from __future__ import annotations
