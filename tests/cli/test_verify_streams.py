@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trails import KEY, KEYED, PLAIN, Trail, chain, found, received, renumbered, resealed
 
@@ -381,6 +381,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, max_size=5))
 def test_no_json_value_stops_the_work(values):
     """Whatever stands in a file, also where fields of ours are expected and rightly sealed, there is a report."""

@@ -7,7 +7,7 @@ import hmac
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defender_logging._pipeline.integrity import GENESIS, Seal, core_digest, core_text
@@ -112,6 +112,7 @@ def test_numbers_are_spelled_as_in_rfc_8785(number, text):
     assert f"level={text}" == core_text({"level": number})
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_survives_its_text(number):
     """No two numbers share a text."""
@@ -121,6 +122,7 @@ def test_a_number_survives_its_text(number):
 _TEXTS = st.text(max_size=6) | st.text("\\=\n.0", max_size=4)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_TEXTS, _TEXTS, max_size=3), st.dictionaries(_TEXTS, _TEXTS, max_size=3))
 def test_no_text_passes_for_another_line(one, other):
     """Flat entries with different values have different texts, whatever breaks and signs are in names and values."""
