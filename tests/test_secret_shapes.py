@@ -210,7 +210,7 @@ def test_common_lines_end_at_the_cheap_questions():
         "5.25 ETH",
         "see https://x.y/z",
     ):
-        assert not Redactor().may_match(line_of(text))
+        assert not Redactor().question(line_of(text))
 
 
 def test_what_it_remembers_is_bounded():

@@ -203,9 +203,13 @@ class Redactor:
         words = _words(name)
         return bool(words) and words[-1] in _SUSPICIOUS and not {"public", "pub"} & set(words)
 
-    def may_match(self, line: bytes) -> bool:
-        """Say whether the JSON ``line`` may have a text with a secret in it; a certain no is cheap."""
-        return self.searches_texts and may_hold_secret(line)
+    @property
+    def question(self) -> Callable[[bytes], bool] | None:
+        """What tells whether a line of JSON may have a text with a secret in it; None: no line is searched.
+
+        A function to keep, for whoever asks about every record; its no is certain and cheap.
+        """
+        return may_hold_secret if self.searches_texts else None
 
     def searched(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return plain values without what looks like a secret, in texts and names at any depth.

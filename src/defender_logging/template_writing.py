@@ -151,7 +151,7 @@ def compile_writer(
         "notes": _notes,
         "users": _users,
         "form": _the_one_form(types, redactor),
-        "may_match": redactor.may_match,
+        "may_hold_secret": redactor.question,
     }
     checks = ["created, arguments = attributes['created'], attributes['args']"]
     checks.append("if type(created) is not float: return None")
@@ -178,8 +178,8 @@ def compile_writer(
         writing.append(f"written_{place} = {form.format('message' if name == 'msg' else f'value_{place}')}")
     # Only the texts that differ are asked about; all others have gone the long way.
     asked = [f"{{written_{place}}}" for place, kind in enumerate(types.values()) if kind in {str, int}]
-    if asked:
-        writing.append(f"if may_match(f'{','.join(asked)}'.encode()): return None")
+    if asked and redactor.question is not None:
+        writing.append(f"if may_hold_secret(f'{','.join(asked)}'.encode()): return None")
     writing += _TELL_TIME.strip().splitlines()
     lines = [*checks, *_noted([f"value_{place}" for place in range(len(types))], writing)]
     places = {name: place for place, name in enumerate(types)}
