@@ -94,7 +94,7 @@ COMMON = {
 
 
 def test_common_records_take_the_short_way(destination):
-    """From the ninth of their kind on, whatever their texts, numbers, arguments and time."""
+    """From then on that their kind has been learnt, whatever their texts, numbers, arguments and time."""
     ways = Ways(destination, service="pay%ments", environment="{prod}", tags=["a:b"])
     ways.learn(make("%s failures", (1,), **COMMON))
     for number in range(20):
@@ -463,7 +463,7 @@ def kinds(ways):
     "extra", [{"k": [1]}, {"component": "rely"}, {"subject": None}, {"wallet": "x"}], ids=str
 )
 def test_what_is_not_common_is_asked_about_once(monkeypatch, extra):
-    """Learning costs as much as ten records, so a kind that cannot be learnt is not tried again."""
+    """Learning costs as much as many records, so a kind that cannot be learnt is not tried again."""
     encoded = []
 
     def counted(*given, **named):

@@ -35,8 +35,8 @@ from defender_logging.tracing import current_trace
 
 __all__ = ["LEARN_AFTER", "Templates"]
 
-LEARN_AFTER = 8
-"""Records of a kind that go the long way before it is learnt, which costs as much as ten of them."""
+LEARN_AFTER = 64
+"""Records of a kind that go the long way before it is learnt, which costs as much as they did: a millisecond."""
 
 _NOT_COMMON = 0
 
