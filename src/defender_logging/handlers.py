@@ -107,7 +107,7 @@ class ForwardingHandler(logging.Handler):
                 f"{self._label()}: every user of this machine can read {path!r}, which holds a key; chmod 600 it",
             )
         self._selection = _Selection(self._settings, self._reports)
-        self._decided: dict[tuple[int, str], bool] = {}
+        self._decided: dict[tuple[int, str], bool | None] = {}
         self._destination = self._make_destination()
         self._encoder: Encoder = self._destination
         self._max_line_bytes = self._destination.limits.max_entry_bytes
@@ -173,6 +173,7 @@ class ForwardingHandler(logging.Handler):
         try:
             is_selected = None if self.filters else self._decided[record.levelno, record.name]
         except Exception:  # noqa: BLE001 - not seen before, or an odd record's missing or unhashable one
+            self._remember(record)
             is_selected = None
         if is_selected is None:
             return self._handle_undecided(record)
@@ -190,21 +191,19 @@ class ForwardingHandler(logging.Handler):
                 return self._leave_out()
             if isinstance(kept, logging.LogRecord):  # From Python 3.12 on a filter may replace the record.
                 record = kept
-        is_selected = self._selection.filter(record)
-        self._remember(record, is_selected=is_selected)
-        if not is_selected:
+        if not self._selection.filter(record):
             return self._leave_out()
         self.emit(record)
         return True
 
-    def _remember(self, record: logging.LogRecord, *, is_selected: bool) -> None:
+    def _remember(self, record: logging.LogRecord) -> None:
         """Remember what level and logger alone decide; own and transport loggers are asked about each time."""
         name = getattr(record, "name", None)
         if type(name) is not str or name.startswith((_OWN_LOGGERS, _TRANSPORT_LOGGERS)):
             return
-        if self._selection.goes_by_level_alone and len(self._decided) < _MAX_DECIDED:
+        if len(self._decided) < _MAX_DECIDED:
             with contextlib.suppress(Exception):
-                self._decided[record.levelno, name] = is_selected
+                self._decided[record.levelno, name] = self._selection.decide_by_level(record.levelno)
 
     def _leave_out(self) -> bool:
         next(self._filtered)

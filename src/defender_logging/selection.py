@@ -115,7 +115,6 @@ class SelectionFilter(logging.Filter):
         self._by_component = {
             word: self._log_types is None or word in self._log_types for word in self._vocabulary.components
         }
-        self.goes_by_level_alone = self._log_types is None
         self._told: dict[str, object] = {}
         self._default_component: object = None
 
@@ -134,6 +133,11 @@ class SelectionFilter(logging.Filter):
         if is_selected and self._log_types is not None:
             is_selected = self._has_selected_component(record)
         return is_selected or _is_own(record)
+
+    def decide_by_level(self, levelno: object) -> bool | None:
+        """Whether records of a level are selected, our own apart; None: their components decide."""
+        is_selected = self._decide_level(levelno)
+        return None if is_selected and self._log_types is not None else is_selected
 
     def report(self, sentence: str) -> None:
         """Tell of a component that no vocabulary knows; override it to tell elsewhere."""
