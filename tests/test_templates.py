@@ -154,6 +154,31 @@ def test_context_is_common_too(destination):
     assert b"carol" not in ways.long(make(component="relay")).head
 
 
+@pytest.mark.parametrize(
+    ("names", "extra"),
+    [
+        (["name"], {}),
+        (["msg", "levelname"], {}),
+        (["message"], {}),
+        (["asctime", "taskName"], {}),
+        (["component"], {"component": None}),
+        (["component"], {"component": "relay"}),
+        (["user"], {"user": None}),
+        (["k"], {"k": None}),
+        (["k"], {"k": "own"}),
+    ],
+    ids=str,
+)
+def test_a_context_that_names_what_the_record_has_is_read_each_time(destination, names, extra):
+    """Which of the two is written depends on the value; another request has other values under the same names."""
+    ways = Ways(destination)
+    for value in ("relay", "admin", "relay"):
+        with audit_context(**dict.fromkeys(names, value)):
+            for _ in range(LEARN_AFTER + 2):
+                record = make(**extra)
+                assert ways.short(record) in {None, ways.long(record)}
+
+
 def test_defaults_of_the_configuration_are_common_too(destination):
     """``static_fields`` that the caller may set stand in where he does not."""
     ways = Ways(destination, static_fields={"component": "relay", "team": "core"})
@@ -287,20 +312,38 @@ NAMES = st.one_of(
     ),
     others=st.lists(st.tuples(st.integers(0, 4), VALUES), max_size=4),
     said=st.tuples(st.text(max_size=10), st.tuples(VALUES) | st.just(())),
+    contexts=st.dictionaries(
+        st.sampled_from(["component", "user", "k", "name", "taskName", "message"]),
+        st.tuples(VALUES, VALUES),
+        max_size=2,
+    ),
     created=st.floats(allow_nan=True) | st.floats(1e9, 1e10),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_short_way_says_what_the_long_way_says(name, extra, others, said, created):
-    """Whatever a record holds, and whatever kinds were learnt before it."""
+def test_the_short_way_says_what_the_long_way_says(name, extra, others, said, contexts, created):  # noqa: PLR0917 - given
+    """Whatever a record and the context hold, and whatever kinds were learnt before."""
     ways = Ways(name, redactor=Redactor.from_setting(["k2"]))
-    for _ in range(LEARN_AFTER):
-        ways.short(make("learnt", **extra))
     changed = dict(extra)
     for place, value in others:
         if place < len(extra):
             changed[list(extra)[place]] = value
-    for given_extra in (extra, changed):
-        for record in (make("learnt", **given_extra), make(*said, created=created, **given_extra)):
+    for turn in (0, 1):
+        with audit_context(**{key: values[turn] for key, values in contexts.items()}):
+            for given_extra in (extra, changed):
+                for record in (make("learnt", **given_extra), make(*said, created=created, **given_extra)):
+                    assert ways.short(record) in {None, ways.long(record)}
+            for _ in range(LEARN_AFTER):
+                ways.short(make("learnt", **extra))
+
+
+@pytest.mark.parametrize("name", ["taskName", "message", "asctime", "filename", "thread", "extra_k"])
+def test_an_attribute_that_somebody_sets_is_read_each_time(destination, name):
+    """``taskName`` is an extra before Python 3.12 and the record's own since; formatters leave others behind."""
+    ways = Ways(destination)
+    for number in range(3):
+        for _ in range(LEARN_AFTER + 2):
+            record = make(k=number)
+            record.__dict__[name] = f"value {number}"
             assert ways.short(record) in {None, ways.long(record)}
 
 

@@ -49,6 +49,11 @@ _MAX_CHARS = 2000
 _COMMON_TEXTS = ("msg", "threadName")
 _COMMON_NAMES = ("created", "args", *_COMMON_TEXTS)
 _TEXTS = CALLER_NAMES | {*_COMMON_TEXTS}
+_SINCE_LATER = (
+    STANDARD_ATTRIBUTES - vars(LogRecord("", 0, "", 0, "", (), None)).keys() - {"message", "asctime"}
+)
+"""What is an extra on this Python, and a record's own on later ones."""
+
 _ORIGIN = ("name", "levelno", "levelname", "process")
 _PROBES = ((2_222_222_222.5, "<%04d:qvz>"), (3_333_333_333.25, "fade" * 15 + "%04x"))
 """Times (exact in binary) and forms of marks. What is no mark must come out alike for both. The second form is that
@@ -127,6 +132,8 @@ class Templates:
         attributes = record.__dict__
         context = open_context()[1]
         if context:
+            if not (context.keys().isdisjoint(attributes) and context.keys().isdisjoint(STANDARD_ATTRIBUTES)):
+                return None  # Which of the two is written, and how, depends on their values.
             attributes = {**context, **attributes}
         names = [*attributes]
         spot = (record.lineno, attributes.get("category"))
@@ -135,8 +142,9 @@ class Templates:
             kind = self._find(record, attributes, names)
             if kind is None or (text := kind.write(attributes)) is None:
                 return None
-            if len(self._recent) < _MAX_REMEMBERED:
-                self._recent[spot] = kind
+            if len(self._recent) >= _MAX_REMEMBERED:
+                self._recent.clear()
+            self._recent[spot] = kind
         if kind.heeds_traces and current_trace() is not None:
             return None
         head = text.encode() if text.isascii() and "\x7f" not in text else finished(text.encode())
@@ -169,7 +177,7 @@ class Templates:
         return kind
 
     def _lay_out(self, names: list[Any]) -> _Layout | None:
-        if not _is_code(names):
+        if not _is_code(names) or not _SINCE_LATER.isdisjoint(names):
             return None
         own = tuple(name for name in names if name not in STANDARD_ATTRIBUTES and name not in self._fixed)
         fixed = tuple(name for name in names if name in self._fixed)
