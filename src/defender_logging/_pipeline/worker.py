@@ -179,11 +179,14 @@ class Sender:
             self._successor.run_until(deadline)
         elif self._baton.acquire(blocking=False):
             try:
-                self.loop.limit(deadline)
-                while self.loop.has_work() and self._clock.monotonic() < deadline:
-                    self.loop.step(deadline)
+                self._step_until(deadline)
             finally:
                 self._baton.release()
+
+    def _step_until(self, deadline: float) -> None:
+        self.loop.limit(deadline)
+        while self.loop.has_work() and self._clock.monotonic() < deadline:
+            self.loop.step(deadline)
 
     def _hand_over(self) -> None:
         """Put back what was taken, and pass the buffers on: done by whoever comes after the loop, never during it."""
