@@ -540,3 +540,19 @@ def test_what_is_remembered_is_bounded():
     before = len(ways.templates._layouts)
     ways.short(make(**{long: 1}))
     assert before == len(ways.templates._layouts)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "learnt", "other"),
+    [
+        ("user", make(user="alice"), make(user=None)),
+        ("message", make("%s failures", (1,)), make("%d failures", ("one",))),
+    ],
+)
+def test_what_hides_a_text_does_not_hide_that_there_is_none(destination, hidden, learnt, other):
+    """A redacted field that is not given is left out, and wrong arguments of a redacted message are told."""
+    ways = Ways(destination, redactor=Redactor.from_setting([hidden]))
+    ways.learn(learnt)
+    ways.short(learnt)
+
+    assert ways.short(other) in {None, ways.long(other)}

@@ -205,6 +205,8 @@ class Templates:
             return None
         # What is hidden has left no mark, and is not even read.
         shown = {segment.name for segment in first.segments}
+        if not shown.issuperset(_TEXTS.intersection((*_COMMON_TEXTS, *layout.own_names))):
+            return None  # Unread it would not be seen that it is None, or that its arguments do not fit.
         types = {
             name: type(attributes[name]) for name in (*_COMMON_TEXTS, *layout.own_names) if name in shown
         }
