@@ -349,6 +349,24 @@ class TestTold:
         assert ({}, [(2, 3)]) == self.reports(M, None, None, M, told, LAST)
         assert ({}, []) == self.reports(M, M, M, M, told, LAST)
 
+    @pytest.mark.parametrize("delivered", [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]])
+    def test_an_entry_that_is_there_does_not_end_the_told_gap(self, delivered):
+        """What comes behind the gap follows the hash that was told, whichever of the gap have arrived."""
+        kept = chain("a", *[M] * 6)
+        hashes = [kept[1]["prev"], kept[3]["hash"]]
+        told = telling("dropped", ranges=[[2, 4]], range_hashes=[hashes])
+
+        assert {} == self.reports(*[M] * 6, told, LAST, removed={2, 3, 4} - set(delivered))[0]
+
+    def test_who_stands_in_for_what_was_dropped_is_found(self):
+        """Without a key: a forged entry at the end of a told gap leads nowhere."""
+        kept = chain("a", *[M] * 6)
+        told = telling("dropped", ranges=[[2, 4]], range_hashes=[[kept[1]["prev"], kept[3]["hash"]]])
+        entries = chain("a", *[M] * 6, told, LAST)
+        entries[1:4] = [resealed(entries[3], message="x")]
+
+        assert {"a": {"does not follow the entry before": [(5, 5)]}} == found(verify(entries, [Seal()]))
+
     def test_more_is_missing_than_is_told(self):
         """Before the gap, and behind it."""
         told = telling("dropped", ranges=[[3, 4]])

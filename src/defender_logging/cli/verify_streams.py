@@ -111,18 +111,18 @@ class _Walk:
 
     def _go_on(self, entry: Sighting) -> None:
         report, seq = self.report, entry.seq
-        if seq < self._next:  # Told as dropped, and delivered all the same.
+        is_told = seq < self._next
+        if is_told:  # As dropped, and delivered all the same.
             report.dropped.remove(seq, seq)
-            self._link = UNKNOWN
         else:
             self._miss_until(seq)
-        if entry.kind in (Kind.GOOD.value, Kind.STOPPED.value):
-            if self._link not in (UNKNOWN, entry.prev) and seq >= self._next:
-                report.add(Fault.BROKEN, seq)
-            self._link = entry.link
-        else:
+        is_good = entry.kind in (Kind.GOOD.value, Kind.STOPPED.value)
+        if not is_good:
             report.add(_FAULT_OF[entry.kind], seq)
-            self._link = UNKNOWN
+        elif not is_told and self._link not in (UNKNOWN, entry.prev):
+            report.add(Fault.BROKEN, seq)
+        if seq >= self._next - 1:  # Behind any other the told gap goes on, and its own hash counts.
+            self._link = entry.link if is_good else UNKNOWN
         self._count[entry.kind] = self._count.get(entry.kind, 0) + 1
         report.entries += 1
         report.first = report.first or seq
