@@ -321,6 +321,15 @@ class TestEnds:
         assert "a" not in found(verify([*dead, *chain("b", end_of(forged), LAST)], [Seal(KEY)]))
 
 
+    def test_what_a_receiver_adds_to_stopped_names_no_end(self):
+        """A field outside of the hash could defame another stream, and takes no end away from its own."""
+        seal = Seal(KEY)
+        entries = [*chain("a", M, telling("stopped", head="0" * 64), seal=seal), *chain("b", M, LAST, seal=seal)]
+        entries[1] |= {"of_stream": "b", "of_seq": 7}
+
+        assert {} == found(verify(entries, [seal]))
+
+
 class TestTold:
     """Numbers that the trail itself calls dropped."""
 
@@ -374,6 +383,14 @@ class TestTold:
         assert ({"gap": [(2, 2), (5, 5)]}, [(3, 4)]) == self.reports(
             M, M, None, None, M, told, LAST, removed=(2, 5)
         )
+
+    def test_what_a_receiver_adds_to_dropped_explains_nothing(self):
+        """Ranges outside of the hash are not ours."""
+        seal = Seal(KEY)
+        entries = chain("a", M, M, telling("dropped"), LAST, seal=seal)
+        entries[2] |= {"ranges": [[2, 2]]}
+
+        assert {"a": {"gap": [(2, 2)]}} == found(verify([entries[0], *entries[2:]], [seal]))
 
     def test_an_edited_entry_tells_nothing(self):
         """Only who is believed explains a gap."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from defender_logging._pipeline.integrity import Seal, core_digest
+from defender_logging._pipeline.integrity import HASHED, Seal, core_digest
 
 _STREAM = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -94,7 +94,7 @@ def sightings(
             continue
         core = _core_of(entry)
         if any(seal.link(prev, core, entry_id.encode()) == link for seal in seals):
-            is_end = entry.get("trail") == "stopped" and "of_stream" not in entry
+            is_end = entry.get("trail") == "stopped" and _covered(entry, "of_stream") is None
             kind = Kind.STOPPED if is_end else Kind.GOOD
         else:
             is_plain = plain.link(prev, core, entry_id.encode()) == link
@@ -128,16 +128,22 @@ def _core_of(entry: Mapping[str, Any]) -> bytes:
 def _told(stream: str, entry: Mapping[str, Any]) -> Iterator[bytes]:
     """Yield what an entry of ours tells of other entries."""
     if entry["trail"] == "stopped":
-        place = _place_of({"stream": entry.get("of_stream"), "seq": entry.get("of_seq")})
-        head = _hash_in(entry.get("head"))
+        place = _place_of({"stream": _covered(entry, "of_stream"), "seq": _covered(entry, "of_seq")})
+        head = _hash_in(_covered(entry, "head"))
         if place is not None and head:
             yield _line(*place, Kind.END, (UNKNOWN, head[:SHORT]))
     elif entry["trail"] == "dropped":
-        ranges, hashes = entry.get("ranges"), entry.get("range_hashes")
+        ranges, hashes = _covered(entry, "ranges"), _covered(entry, "range_hashes")
         for index, pair in enumerate(ranges if isinstance(ranges, list) else ()):
             first, last = _numbers_in(pair)
             if 0 < first <= last < _MAX_SEQ:
                 yield _line(stream, first, Kind.TOLD, _hashes_at(hashes, index), last)
+
+
+def _covered(entry: Mapping[str, Any], name: str) -> Any:
+    """Return an extra that the hash covers; None for one that anybody may have added."""
+    listed = entry.get(HASHED)
+    return entry.get(name) if isinstance(listed, list) and name in listed else None
 
 
 def _numbers_in(pair: Any) -> tuple[int, int]:
