@@ -590,6 +590,13 @@ def test_a_text_of_the_record_is_hidden_when_it_is_listed(name):
         assert ("[redacted]" if name == "message" else "m") == builder.build(record()).values["message"]
 
 
+def test_the_arguments_of_a_hidden_message_are_hidden_too():
+    """Where they do not fit, and so are told apart from it."""
+    fields = values(record("%d", ("x-secret",)), redactor=Redactor.from_setting(["message"]))
+
+    assert ["[redacted]"] * 2 == [fields["message"], fields["message_args"]]
+
+
 class TestSecretsInTexts:
     """What looks like a secret is taken out wherever a record says it."""
 

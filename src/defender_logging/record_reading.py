@@ -56,7 +56,8 @@ def message_of(record: logging.LogRecord, redactor: Redactor) -> tuple[str, dict
             return text_of(message), {}
         return clean_text(str.__str__(call_user_code(record.getMessage))), {}
     except Exception as error:  # noqa: BLE001 - whatever the arguments' own code raised
-        return text_of(message), {"message_args": arguments, "message_error": _told(error)}
+        shown = redactor.mark(arguments) if redactor.hides_own("message") else arguments
+        return text_of(message), {"message_args": shown, "message_error": _told(error)}
 
 
 def _told(error: BaseException) -> str:
