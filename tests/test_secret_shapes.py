@@ -49,6 +49,8 @@ SECRETS = [
     ("the password: hunter2, sir", "hunter2"),
     ("{'password': 'correct horse', 'a': 1}", "correct horse"),
     ('{"api_key":"xyz","a":1}', "xyz"),
+    ("{b'password': b'hunter2', 'a': 1}", "hunter2"),
+    ("password=b'hunter2'", "hunter2"),
     ('{\\"client_secret\\": \\"xyz\\"}', "xyz"),
     ("https://h/p?api-key=abc&x=1", "abc"),
     ("secret => 'x'", "x"),

@@ -138,7 +138,7 @@ _SHAPES = (
     _Shape(
         ("=", ":"),
         _compiled(
-            rf"""(?i:{_NAMES}){_LINK}(?:\\{{0,2}}(?P<quote>["']))?{_SCHEME_WORD}
+            rf"""(?i:{_NAMES}){_LINK}(?:[bBrRuU]{{0,2}}\\{{0,2}}(?P<quote>["']))?{_SCHEME_WORD}
             (?P<secret>(?(quote)[^"'\\\r\n]+|[^\s,;&"'<>()\[\]{{}}\\]+))"""
         ),
         _is_told,
