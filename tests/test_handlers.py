@@ -429,6 +429,20 @@ class TestSelecting:
         assert not handler.handle(record("given"))
         assert (0, 1) == (stats_of(handler).accepted, stats_of(handler).filtered)
 
+    def test_asks_a_subclass_that_filters_itself(self, keep):
+        """``filter`` may be overridden, as on every ``logging.Handler``; it is asked about each record."""
+
+        class Filtering(Faked):
+            def filter(self, made):
+                return made.getMessage() == "yes"
+
+        handler = keep(Filtering(FakeTransport(then=OK), compression="none"))
+
+        kept = [handler.handle(record(message)) for message in ("no", "yes", "no")]
+
+        assert handler.flush(20)
+        assert ([False, True, False], ["yes"], 2) == (kept, messages(handler), stats_of(handler).filtered)
+
     def test_a_filter_that_raises_lets_nothing_out(self, make):
         """Its error is told by handleError, and does not reach the code that logs."""
         handler = make()

@@ -107,6 +107,8 @@ class ForwardingHandler(logging.Handler):
                 f"{self._label()}: every user of this machine can read {path!r}, which holds a key; chmod 600 it",
             )
         self._selection = _Selection(self._settings, self._reports)
+        # A subclass may filter itself, as with any handler.
+        self._has_own_filter = type(self).filter is not logging.Handler.filter
         self._decided: dict[tuple[int, str], bool | None] = {}
         self._destination = self._make_destination()
         self._encoder: Encoder = self._destination
@@ -185,7 +187,7 @@ class ForwardingHandler(logging.Handler):
     def _handle_undecided(self, record: logging.LogRecord) -> bool:
         if _is_feedback(record):
             return False
-        if self.filters:
+        if self.filters or self._has_own_filter:
             kept = self._ask_filters(record)
             if not kept:
                 return self._leave_out()
@@ -199,7 +201,11 @@ class ForwardingHandler(logging.Handler):
     def _remember(self, record: logging.LogRecord) -> None:
         """Remember what level and logger alone decide; own and transport loggers are asked about each time."""
         name = getattr(record, "name", None)
-        if type(name) is not str or name.startswith((_OWN_LOGGERS, _TRANSPORT_LOGGERS)):
+        if (
+            type(name) is not str
+            or name.startswith((_OWN_LOGGERS, _TRANSPORT_LOGGERS))
+            or self._has_own_filter
+        ):
             return
         if len(self._decided) < _MAX_DECIDED:
             with contextlib.suppress(Exception):

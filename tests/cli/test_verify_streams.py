@@ -320,11 +320,13 @@ class TestEnds:
 
         assert "a" not in found(verify([*dead, *chain("b", end_of(forged), LAST)], [Seal(KEY)]))
 
-
     def test_what_a_receiver_adds_to_stopped_names_no_end(self):
         """A field outside of the hash could defame another stream, and takes no end away from its own."""
         seal = Seal(KEY)
-        entries = [*chain("a", M, telling("stopped", head="0" * 64), seal=seal), *chain("b", M, LAST, seal=seal)]
+        entries = [
+            *chain("a", M, telling("stopped", head="0" * 64), seal=seal),
+            *chain("b", M, LAST, seal=seal),
+        ]
         entries[1] |= {"of_stream": "b", "of_seq": 7}
 
         assert {} == found(verify(entries, [seal]))
