@@ -65,6 +65,7 @@ def test_plain_http_and_this_machine_never_do(url):
         ("[2001:db8::1]:1", "https://[2001:db8::1]:8088", False),
         ("10.0.0.0/8", "https://example.com", False),
         ("*", "https://example.com", True),
+        ("example.com:²,example.com", "https://example.com", True),
     ],
 )
 def test_no_proxy_names_hosts_domains_and_ranges(no_proxy, url, expected):

@@ -7,12 +7,15 @@ then a tunnel, and the key is inside it. This machine's own addresses are never 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 
 from defender_logging import parsers
 from defender_logging.secret import Url
 
 __all__ = ["environment_proxy", "is_exempt"]
+
+_PORT = re.compile("[0-9]{1,5}")
 
 
 def environment_proxy(url: Url, environment: Mapping[str, str]) -> Url | None:
@@ -42,7 +45,8 @@ def is_exempt(url: Url, no_proxy: str) -> bool:
 
 def _names(entry: str, url: Url) -> bool:
     host, _, port = entry.rpartition(":")
-    if host and port.isdigit() and (":" not in host or host.endswith("]")):  # Not an IPv6 address alone.
+    is_ipv6_alone = ":" in host and not host.endswith("]")
+    if host and _PORT.fullmatch(port) and not is_ipv6_alone:
         return int(port) == url.port and _names(host, url)
     entry = entry.strip("[]")
     if entry == "*":
