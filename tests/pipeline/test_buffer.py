@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from deep import returns_at
 
 from defender_logging._pipeline.buffer import (
     CLOSED,
@@ -240,6 +241,23 @@ class TestNumbering:
         assert interrupts > 20
         assert len(arrived) == len(set(arrived))
         assert set(returned) <= set(arrived)
+
+    @pytest.mark.no_cover  # Coverage tools of some Pythons take frames of their own.
+    @pytest.mark.parametrize("held", [0, 3])
+    @pytest.mark.parametrize("overflow", list(Overflow))
+    def test_at_the_end_of_the_stack_an_append_loses_and_doubles_nothing(self, overflow, held):
+        """Called so deep that any step may fail, also those that put in order what the others left."""
+        refused = 0
+        for depth in range(80):
+            buffer = make_buffer(max_queue_bytes=3 * LINE_BYTES, overflow=overflow, block_timeout_seconds=0.0)
+            for _ in range(held):
+                buffer.append(DRAFT)
+            refused += not returns_at(depth, lambda: buffer.append(DRAFT))  # noqa: B023 - called at once
+            stats = stats_of(buffer)
+            assert held <= stats.accepted <= held + 1
+            assert stats.pending == len(take_all(buffer)) == min(stats.accepted, 3)
+
+        assert refused > 5
 
 
 class TestBounds:

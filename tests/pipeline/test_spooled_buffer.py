@@ -9,6 +9,7 @@ import signal
 import threading
 
 import pytest
+from deep import returns_at
 
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import QUEUE_FULL, Bounds, Overflow
@@ -702,6 +703,21 @@ class TestInterrupts:
         assert interrupts > 20
         assert sorted(set(arrived)) == sorted(arrived)
         assert (0, 0) == (rig.stats().pending, rig.buffer.memory_only)
+
+    @pytest.mark.no_cover  # Coverage tools of some Pythons take frames of their own.
+    @pytest.mark.parametrize("max_queue_bytes", [300, 1_000_000])
+    def test_at_the_end_of_the_stack_an_append_doubles_nothing(self, make, max_queue_bytes):
+        """Called so deep that any step may fail, also those that put in order what the others left."""
+        refused = 0
+        for depth in range(40, 80):
+            rig = make(max_queue_bytes=max_queue_bytes)
+            rig.log(1)
+            has_returned = returns_at(depth, lambda: rig.buffer.append(Draft(b'{"n":2', b"}")))  # noqa: B023
+            refused += not has_returned
+            rig.log(3)
+            assert rig.deliver_all() in ([[1, 2, 3]] if has_returned else [[1, 3], [1, 2, 3]]), depth
+
+        assert refused > 5
 
     def test_a_signal_handler_that_logs_in_the_middle_of_a_write(self, make):
         """Its entry follows the interrupted one, and both are on the disk."""

@@ -13,8 +13,8 @@ Guaranteed
 - The short section may be entered again by the same thread (a signal handler, a destructor run by the
   collector): such a draft stays in the inbox and is numbered right after by the frame below. A plain RLock
   without an inbox lost entries, since the inner append ran between two steps of the outer one.
-- A ``KeyboardInterrupt`` that lands inside the section is let through, after ``_repair`` has brought the
-  counts in line with what the deque holds.
+- A ``KeyboardInterrupt`` that lands inside the section is let through, as is a ``RecursionError``, after ``_repair``
+  has brought the counts in line with what the deque holds; where that fails too, before the next step of anybody.
 - No loop stands between ``try`` and its handler, nor in a ``with``, where a caller's thread may be interrupted: from
   CPython 3.12 on the jump back is not covered, and an exception that lands on it passes every handler of its function.
 - What was dropped is told in the trail itself (an entry ``dropped``) once half of the room is free again, so
@@ -134,6 +134,7 @@ class Buffer:
         self._changed = threading.Condition(self._lock)
         self._inbox: deque[Draft] = deque()
         self._is_inside = False
+        self._half_done: tuple[Draft | None, int] | None = None
         self._entries: deque[Entry] = deque()
         self._in_flight: dict[int, Entry] = {}
         self._own: set[int] = set()
@@ -222,6 +223,8 @@ class Buffer:
         draft: Draft | None = None
         before = self._last_seq
         try:
+            if self._half_done is not None:
+                self._mend()
             if not self._inbox:  # A signal handler that logs was quicker.
                 return
             if self._chain is not None and not self._is_closed and self._inbox[0] is not _END:
@@ -235,12 +238,21 @@ class Buffer:
             self._inbox.popleft()
             draft = None
         except BaseException:
-            self._repair()
-            if draft is not None and self._last_seq > before and self._inbox and self._inbox[0] is draft:
-                self._inbox.popleft()  # Numbered before the interruption, and not to be numbered twice.
+            # First, since at the end of the stack mending may fail as well: then the next round begins with it.
+            self._half_done = self._half_done or (draft, before)
+            self._mend()
             raise
         finally:
             self._is_inside = False
+
+    def _mend(self) -> None:
+        """Put in order what an interrupted round left, before anything else is done."""
+        assert self._half_done is not None
+        draft, before = self._half_done
+        self._repair()
+        if draft is not None and self._last_seq > before and self._inbox and self._inbox[0] is draft:
+            self._inbox.popleft()  # Numbered before the interruption, and not to be numbered twice.
+        self._half_done = None
 
     def _number(self, draft: Draft, *, is_own: bool = False) -> None:
         """Take the next ``seq``, splice the tail on, keep or drop."""
