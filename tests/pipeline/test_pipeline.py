@@ -9,6 +9,7 @@ import threading
 import weakref
 
 import pytest
+from deep import returns_at
 
 from defender_logging._pipeline.buffer import CLOSED, QUEUE_FULL, Bounds, Overflow
 from defender_logging._pipeline.entry import Draft
@@ -249,3 +250,19 @@ class TestLettingGo:
         gc.collect()
 
         assert reference() is None
+
+
+@pytest.mark.no_cover  # Coverage tools of some Pythons take frames of their own.
+def test_the_sender_hears_of_a_draft_whose_append_ran_out_of_stack(make):
+    """At whatever depth a log call breaks: where its draft is held all the same, the sender is woken for it."""
+    broken_but_held = 0
+    for depth in range(80):
+        pipeline = make()
+        pipeline.sender.is_running = True  # So that no thread takes the flag down.
+        pipeline.buffer.wake.wait(0)
+        has_returned = returns_at(depth, lambda: pipeline.append(DRAFT))  # noqa: B023 - called at once
+        if not has_returned and pipeline.buffer.waiting_entries:
+            broken_but_held += 1
+            assert pipeline.buffer.wake.is_set(), depth
+
+    assert broken_but_held > 0

@@ -104,7 +104,13 @@ class Pipeline:
 
     def append(self, draft: Draft) -> None:
         """Number a draft, keep it, and see that a thread is there to send it. Any thread."""
-        self.buffer.append(draft)
+        try:
+            self.buffer.append(draft)
+        except (
+            BaseException
+        ):  # Cut off by a signal handler or the end of the stack, but perhaps in the inbox.
+            self.buffer.wake.set()
+            raise
         if not self.sender.is_running and self.buffer.waiting_entries:
             self.sender.ensure_running()
 
