@@ -446,6 +446,43 @@ class TestFailingDisk:
         assert 0 == rig.stats().dropped
         assert list(range(45)) == sorted(rig.deliver_all())
 
+    def test_copies_made_between_two_failures_make_room_as_well(self, make):
+        """What reached the disk after it had healed is not dropped from memory when the disk fails anew."""
+        rig = make(max_queue_bytes=300, overflow=Overflow.DROP_OLDEST)
+        rig.disk.failing = {"write", "open"}
+        rig.log(*range(1, 6))
+        rig.deliver_all()
+        rig.disk.failing.clear()
+        rig.clock.advance(1)
+        rig.log(6, 7)
+        rig.disk.failing = {"write", "open"}
+        rig.clock.advance(1)
+        rig.log(8, 9)
+        rig.disk.failing.clear()
+
+        assert sorted(number for number in rig.deliver_all() if number != "own") == [6, 7, 8, 9]
+
+    def test_what_was_saved_before_the_disk_failed_again_is_not_dropped(self, make):
+        """A disk that takes the first file of what was in memory and refuses the second: the account holds."""
+        rig = make(max_queue_bytes=1500, overflow=Overflow.DROP_OLDEST, segment_bytes=500)
+        rig.disk.failing = {"write"}
+        rig.log(*range(1, 16))
+        writes = 0
+
+        def fail_at_the_second_file():
+            nonlocal writes
+            writes += 1
+            rig.disk.failing = {"write"} if writes > 4 else set()
+
+        rig.disk.before_write = fail_at_the_second_file
+        rig.clock.advance(1)
+        rig.buffer.sync()
+        rig.disk.before_write = None
+        rig.disk.failing = {"write"}
+        assert 0 < rig.buffer.memory_only < rig.stats().pending
+
+        rig.log(*range(16, 22))  # Looks at the account after each.
+
     def test_an_unreadable_disk_makes_no_tight_loop_and_heals_with_the_next_round(self, make):
         """After a failed read nothing waits until the housekeeper's round; it is told once."""
         rig = make(max_queue_bytes=300)

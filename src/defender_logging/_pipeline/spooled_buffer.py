@@ -116,6 +116,7 @@ class SpooledBuffer(Buffer):
             self._note_own(seq)
         if self._is_failing:
             self._is_failing = self._is_full = False
+            self._has_copies = True
             self._troubles.end("write", f"the spool takes entries again, from seq {seq} on")
 
     def _number_without_disk(self, draft: Draft, error: SpoolError, *, is_own: bool) -> None:
@@ -426,6 +427,7 @@ class SpooledBuffer(Buffer):
                 now = self._clock.monotonic()
                 self._next_save = now + _SAVE_PAUSE_FACTOR * (now - began)
                 with self._section():
+                    self._has_copies = True  # Some may have been saved before it failed.
                     if not error.is_full:  # Told with the first drop.
                         self._note_trouble("write", f"the spool does not take entries: {error}")
                 return
