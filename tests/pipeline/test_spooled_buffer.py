@@ -685,6 +685,20 @@ def interrupt_at_random(append, rounds, seconds=0.0005):
 @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
 # An interrupt inside a listing of a directory leaves it to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_adopted_entries_handed_back_keep_to_the_size_of_a_batch(make):
+    """What several requests had under way does not come back as one batch that no receiver takes."""
+    dead, adopter = make(), make()
+    dead.log(*range(1, 21))
+    dead.buffer.let_go()
+    (store,), _ = dead.directory.adopt_orphans(IDENTITY)
+    adopted = AdoptedBuffer(store, adopter.buffer)
+    under_way = [adopted.take(1000, 500) for _ in range(3)]
+    adopted.hand_back([entry for batch in under_way for entry in batch])
+
+    assert [adopted.take(1000, 500) for _ in range(3)] == under_way
+    adopted.let_go()
+
+
 class TestInterrupts:
     @pytest.mark.parametrize("max_queue_bytes", [5000, 1 << 30], ids=["disk ahead", "memory"])
     def test_what_returned_is_there_once(self, make, max_queue_bytes):

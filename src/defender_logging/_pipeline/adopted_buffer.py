@@ -63,7 +63,13 @@ class AdoptedBuffer:
     def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """Read the oldest entries and move them into flight."""
         if self._handed_back:
-            chunk, self._handed_back = self._handed_back[:max_entries], self._handed_back[max_entries:]
+            count, room = 1, max_bytes - len(self._handed_back[0].line) - 1
+            for entry in self._handed_back[1:max_entries]:
+                room -= len(entry.line) + 1  # For the separator, as when it is read.
+                if room < 0:
+                    break
+                count += 1
+            chunk, self._handed_back = self._handed_back[:count], self._handed_back[count:]
         else:
             try:
                 chunk = self._store.read_after(self._read_seq, max_bytes, max_entries)
