@@ -73,9 +73,10 @@ class TestWake:
 
         def handler(signum, frame):
             from_handler.append(wake.set())
+            signal.setitimer(signal.ITIMER_REAL, 0.0002)
 
         before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
         deadline = time.monotonic() + 20
         try:
             while len(from_handler) < 200 and time.monotonic() < deadline:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import signal
 import threading
 
 import pytest
 from deep import returns_at
+from interrupting import interrupt_at_random
 
 from defender_logging._pipeline.adopted_buffer import AdoptedBuffer
 from defender_logging._pipeline.buffer import QUEUE_FULL, Bounds, Overflow
@@ -656,31 +656,6 @@ class TestSettling:
         assert (21, 0) == (rig.stats().delivered, rig.stats().pending)
 
 
-def interrupt_at_random(append, rounds, seconds=0.0005):
-    """Call ``append`` with rising numbers while KeyboardInterrupt strikes; returns how often it did."""
-    interrupts = number = 0
-
-    def handler(signum, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, handler)
-    gc.disable()  # An exception inside the collector's own callbacks would go nowhere.
-    try:
-        for _ in range(rounds):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, seconds)
-                while True:
-                    number += 1
-                    append(number)
-            except KeyboardInterrupt:
-                interrupts += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        gc.enable()
-    return interrupts
-
-
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
 @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
 # An interrupt inside a listing of a directory leaves it to the collector.
@@ -723,6 +698,9 @@ class TestInterrupts:
         assert stats.pending >= len(arrived)
         assert [] == rig.rest()
 
+    # pathlib itself may be interrupted between opening a directory and taking care of it.
+    @pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
+    @pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning")
     def test_a_stream_that_is_being_made_is_not_lost_to_an_interrupt(self, make):
         """Whatever step of making directory, lock and segment it hits, all is on the disk with the next round."""
         for _ in range(40):
