@@ -33,9 +33,9 @@ from defender_logging.secret_signs import may_hold_secret
 from defender_logging.strict_json import clean_text, dumps
 from defender_logging.testing import Answer, LocalReceiver
 
-pytestmark = pytest.mark.slow
-
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "3"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 2 * SECONDS)]
 MAX_LINE_BYTES = 8192
 
 DESTINATIONS = [
