@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 
 import pytest
 from freezegun import freeze_time
+from interrupting import struck_by_signals
 
 from defender_logging.clock import SYSTEM_CLOCK, Wake
 
@@ -71,20 +71,11 @@ class TestWake:
         """Neither side raises or hangs, and the flag is up at the end."""
         wake, from_handler = Wake(), []
 
-        def handler(signum, frame):
-            from_handler.append(wake.set())
-            signal.setitimer(signal.ITIMER_REAL, 0.0002)
-
-        before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0002)
         deadline = time.monotonic() + 20
-        try:
+        with struck_by_signals(lambda: from_handler.append(wake.set()), 0.0002):
             while len(from_handler) < 200 and time.monotonic() < deadline:
                 wake.set()
                 wake.wait(0)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
         wake.set()
 
         assert 200 <= len(from_handler)

@@ -674,6 +674,9 @@ def test_adopted_entries_handed_back_keep_to_the_size_of_a_batch(make):
     adopted.let_go()
 
 
+# The standard library too may be interrupted, between opening something and taking care of it, or in a destructor.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestInterrupts:
     @pytest.mark.parametrize("max_queue_bytes", [5000, 1 << 30], ids=["disk ahead", "memory"])
     def test_what_returned_is_there_once(self, make, max_queue_bytes):
@@ -698,9 +701,29 @@ class TestInterrupts:
         assert stats.pending >= len(arrived)
         assert [] == rig.rest()
 
-    # pathlib itself may be interrupted between opening a directory and taking care of it.
-    @pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
-    @pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning")
+    def test_a_signal_handler_that_closes_in_the_middle_of_saving_waits_for_nobody(self, make):
+        """It would wait for its own thread: the turn at the disk is had already, and all is saved when that is over."""
+        rig = make(max_queue_bytes=100_000, segment_bytes=2000)
+        rig.disk.failing = {"write"}
+        rig.log(1, 2)
+        rig.disk.failing = set()
+        rig.clock.advance(1)
+        closed = []
+
+        def close():
+            rig.disk.before_write = None
+            rig.buffer.rest()
+            closed.append(rig.buffer.take(10, 1000))
+
+        rig.disk.before_write = close
+        rested = threading.Thread(target=rig.buffer.rest, daemon=True)
+        rested.start()
+        rested.join(10)
+
+        assert not rested.is_alive()
+        assert 1 == len(closed)
+        assert 0 == rig.buffer.memory_only
+
     def test_a_stream_that_is_being_made_is_not_lost_to_an_interrupt(self, make):
         """Whatever step of making directory, lock and segment it hits, all is on the disk with the next round."""
         for _ in range(40):

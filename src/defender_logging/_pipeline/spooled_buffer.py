@@ -19,7 +19,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from defender_logging._pipeline import threads
@@ -79,6 +80,7 @@ class SpooledBuffer(Buffer):
         ] = {}  # Whose cursor does not say yet what is settled, since when.
         self._settled_count = 0
         self._disk_turn = threading.Lock()  # Held by who reads the disk, or brings entries there from memory.
+        self._disk_thread: int | None = None  # Whose thread that is.
         self._is_blind = False
         self._dropped_meanwhile: set[int] | None = None  # Only while the sender reads the disk.
         self._troubles = Troubles(self._tell)
@@ -263,7 +265,9 @@ class SpooledBuffer(Buffer):
         taken = super().take(max_entries, max_bytes)
         if taken or not self._is_disk_ahead:
             return taken
-        with self._disk_turn:
+        with self._turn_at_disk() as is_ours:
+            if not is_ours:
+                return ()
             with self._section():
                 self._dropped_meanwhile = set()
             try:
@@ -411,12 +415,28 @@ class SpooledBuffer(Buffer):
         if was_blind:
             self.wake.set()
 
+    @contextmanager
+    def _turn_at_disk(self) -> Iterator[bool]:
+        """Wait for the turn; False where this thread has it already, and a signal handler asks in the middle of it."""
+        thread = threading.get_ident()
+        if self._disk_thread == thread:
+            yield False
+            return
+        with self._disk_turn:
+            self._disk_thread = thread
+            try:
+                yield True
+            finally:
+                self._disk_thread = None
+
     def _save_absent(self) -> None:
         """Write down what is in memory only, for the disk may take it by now, and let it take its turn there."""
         began = self._clock.monotonic()
         if not self._store.absent or began < self._next_save:
             return
-        with self._disk_turn:
+        with self._turn_at_disk() as is_ours:
+            if not is_ours:
+                return
             with self._section():
                 held = [*self._in_flight.values(), *self._entries]
             absent = set(numbers_in(self._store.absent))

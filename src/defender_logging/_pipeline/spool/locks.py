@@ -48,8 +48,10 @@ class Lock:
 
     def __del__(self) -> None:
         """Close the descriptor, if any; a claim stays until the process is gone."""
-        if self.fd in _open:  # Not after ``abandon_locks``: the number may be another file's by then.
-            _close(self.fs, self.fd)
+        # Not after ``abandon_locks``: the number may be another file's by then. An interrupt in __init__ leaves none.
+        fd = getattr(self, "fd", None)
+        if fd in _open:
+            _close(self.fs, fd)
 
     def release(self) -> None:
         """Let go; for a lock whose file is gone already too."""
