@@ -113,7 +113,7 @@ def test_the_readme_has_the_two_commands():
     demo, tests = [block.text.strip() for block in blocks(ROOT / "README.md") if block.info == "sh"]
 
     assert demo.endswith("/defender-logging demo")
-    assert tests.endswith("/python -m pytest")
+    assert tests.endswith("/python -m pytest -n 2")
     assert "python3 -m venv .venv" == demo.split(" && ")[0] == tests.split(" && ")[0]
 
 

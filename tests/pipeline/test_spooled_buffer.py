@@ -656,10 +656,6 @@ class TestSettling:
         assert (21, 0) == (rig.stats().delivered, rig.stats().pending)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
-@pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
-# An interrupt inside a listing of a directory leaves it to the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_adopted_entries_handed_back_keep_to_the_size_of_a_batch(make):
     """What several requests had under way does not come back as one batch that no receiver takes."""
     dead, adopter = make(), make()
@@ -674,6 +670,8 @@ def test_adopted_entries_handed_back_keep_to_the_size_of_a_batch(make):
     adopted.let_go()
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+@pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
 # The standard library too may be interrupted, between opening something and taking care of it, or in a destructor.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
