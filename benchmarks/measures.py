@@ -23,7 +23,7 @@ __all__ = ["MEASURES", "Figures"]
 
 Figures = dict[str, Any]
 
-_WARM_UP_CALLS = 50
+_WARM_UP_CALLS = 100
 _WARM_UP_ROUNDS = 2
 _TICKS_A_SECOND = 200
 """Of a fast paced run: so many calls at a time that the sleeps between them are long enough to be real."""

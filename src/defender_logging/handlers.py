@@ -277,6 +277,7 @@ class ForwardingHandler(logging.Handler):
             return self._pipeline
 
     def _register(self, pipeline: Pipeline) -> None:
+        self._queue_handler.enqueue = pipeline.append  # type: ignore[method-assign, assignment]  # a frame less
         if not self._is_closed:
             lifecycle.add_pipeline(pipeline)
             lifecycle.take_over_closed(pipeline)
@@ -440,6 +441,7 @@ class ForwardingHandler(logging.Handler):
             self._finalizer.detach()
             self._finalizer = None
         self._start_lock = threading.RLock()
+        self._queue_handler.enqueue = self._enqueue  # type: ignore[method-assign, assignment]
         self._pipeline = None
         self._reports.forget()
         self._filtered = itertools.count()

@@ -1,4 +1,4 @@
-"""A template as a function: from a record's attributes to the text of its line, without a loop.
+"""A template as a function: from a record's attributes to its draft, without a loop.
 
 ``templates`` learns what a kind of record has in common; here a function is made of it, as ``dataclasses`` makes
 its ``__init__``: one expression that has every constant and every value at its place takes half the time of a loop
@@ -13,14 +13,15 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
+from defender_logging._pipeline.entry import Draft, new_draft
 from defender_logging.opening import MAX_INTEGER
 from defender_logging.redaction import Redactor
-from defender_logging.strict_json import comparable_float
+from defender_logging.strict_json import comparable_float, finished
 
 __all__ = ["Segment", "Writer", "compile_writer", "count_user", "time_marks"]
 
-Writer = Callable[[Mapping[Any, Any]], "str | None"]
-"""From attributes to the text before the number; None: not of the template's kind, or not for the short way."""
+Writer = Callable[[Mapping[Any, Any]], "Draft | None"]
+"""From attributes to the draft; None: not of the template's kind, or not for the short way."""
 
 _FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 9_999_999_999
 """From 2001 to 2286: ten digits."""
@@ -93,6 +94,10 @@ first, end, second = seconds[0]
 if not first <= created < end: second = second_of(created)
 digits = f'{round(created * 1_000_000)}'
 """
+_FINISH = """
+head = text.encode() if text.isascii() and '\x7f' not in text else finished(text.encode())
+if len(head) <= max_head_bytes: return new_draft((head, foot, b''))
+"""
 
 _notes: list[tuple[Any, ...]] = [(None,)]
 """One entry: the values of the last record, and how they are written; replaced in one step.
@@ -130,6 +135,9 @@ def compile_writer(
     fixed: Mapping[str, Any],
     texts: Container[str],
     redactor: Redactor,
+    *,
+    foot: bytes,
+    max_head_bytes: int,
 ) -> Writer | None:
     """Return the function of a template; None if there is a type that templates are not made for.
 
@@ -140,6 +148,8 @@ def compile_writer(
         texts: names that always are written as texts.
         redactor: asked about the texts of each record; where something might have to be redacted, the function
             returns None.
+        foot: of the draft.
+        max_head_bytes: of the draft; None is returned for a longer one.
     """
     given: dict[str, Any] = {
         "quote": encode_basestring,
@@ -152,6 +162,10 @@ def compile_writer(
         "users": _users,
         "form": _the_one_form(types, redactor),
         "may_hold_secret": redactor.question,
+        "finished": finished,
+        "new_draft": new_draft,
+        "foot": foot,
+        "max_head_bytes": max_head_bytes,
     }
     checks = ["created, arguments = attributes['created'], attributes['args']"]
     checks.append("if type(created) is not float: return None")
@@ -192,7 +206,8 @@ def compile_writer(
             parts.append(segment.time_form)
         else:
             parts.append(f"{{written_{places[segment.name or '']}}}")
-    lines.append(f"return f'{''.join(parts)}'")
+    lines.append(f"text = f'{''.join(parts)}'")
+    lines += _FINISH.strip().splitlines()
     return _made(given, lines)
 
 

@@ -29,7 +29,6 @@ from defender_logging.fields_building import FieldsBuilder
 from defender_logging.fitting import TAIL_BYTES, encode_to_fit
 from defender_logging.record_reading import STANDARD_ATTRIBUTES
 from defender_logging.redaction import Redactor
-from defender_logging.strict_json import finished
 from defender_logging.template_writing import Segment, Writer, compile_writer, count_user, time_marks
 from defender_logging.tracing import current_trace
 
@@ -66,16 +65,12 @@ class _Kind:
 
     Attributes:
         names: of all attributes, in their order.
-        write: makes the line up to the number; None where the types or the fixed values are others.
-        foot: after the number.
-        max_head_bytes: what the limit of an entry leaves for the line up to the number.
+        write: makes the draft; None where the types or the fixed values are others.
         heeds_traces: in a span it says more.
     """
 
     names: list[Any]
     write: Writer
-    foot: bytes
-    max_head_bytes: int
     heeds_traces: bool
 
 
@@ -138,19 +133,16 @@ class Templates:
         names = [*attributes]
         spot = (record.lineno, attributes.get("category"))
         kind = self._recent.get(spot)
-        if kind is None or names != kind.names or (text := kind.write(attributes)) is None:
+        if kind is None or names != kind.names or (draft := kind.write(attributes)) is None:
             kind = self._find(record, attributes, names)
-            if kind is None or (text := kind.write(attributes)) is None:
+            if kind is None or (draft := kind.write(attributes)) is None:
                 return None
             if len(self._recent) >= _MAX_REMEMBERED:
                 self._recent.clear()
             self._recent[spot] = kind
         if kind.heeds_traces and current_trace() is not None:
             return None
-        head = text.encode() if text.isascii() and "\x7f" not in text else finished(text.encode())
-        if len(head) > kind.max_head_bytes:
-            return None
-        return Draft(head, kind.foot)
+        return draft
 
     def _find(self, record: LogRecord, attributes: Mapping[Any, Any], names: list[Any]) -> _Kind | None:
         """Return the record's kind; one that was seen often enough is learnt now."""
@@ -211,22 +203,24 @@ class Templates:
             name: type(attributes[name]) for name in (*_COMMON_TEXTS, *layout.own_names) if name in shown
         }
         fixed = {name: attributes[name] for name in layout.fixed_names}
-        write = compile_writer(first.segments, types, fixed, _TEXTS, self._redactor)
+        max_head_bytes = self._max_line_bytes - TAIL_BYTES - len(first.foot)
+        write = compile_writer(
+            first.segments,
+            types,
+            fixed,
+            _TEXTS,
+            self._redactor,
+            foot=first.foot,
+            max_head_bytes=max_head_bytes,
+        )
         if write is None:
             return None
         # Compared with the long way for the very record that made us learn.
-        text = write(attributes)
         fields = self._builder.build(record)._replace(trace=None)
-        line = self._encode(fields)
-        if text is not None and finished(text.encode()) != line.head:
+        draft = self._encode(fields)
+        if write(attributes) not in {None, draft}:
             return None
-        return _Kind(
-            names,
-            write,
-            first.foot,
-            max_head_bytes=self._max_line_bytes - TAIL_BYTES - len(first.foot),
-            heeds_traces=line != self._encode(fields._replace(trace=Trace(1, 1))),
-        )
+        return _Kind(names, write, heeds_traces=draft != self._encode(fields._replace(trace=Trace(1, 1))))
 
     def _probe(
         self, record: LogRecord, own_names: tuple[str, ...], created: float, form: str

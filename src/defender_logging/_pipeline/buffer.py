@@ -122,6 +122,7 @@ class Buffer:
         self.stream = stream
         self.wake = wake
         self._bounds = bounds
+        self._may_block = bounds.overflow is Overflow.BLOCK
         may_park = self._may_park and bounds.wake_entries >= 2 * WAKE_PARKED
         self._max_parked_bytes = bounds.max_queue_bytes // PARKED_SHARE // MAX_PARKED if may_park else 0
         self._describe_drops = describe_drops
@@ -150,7 +151,7 @@ class Buffer:
 
         Threads: any; may be entered again by the same thread.
         """
-        if self._bounds.overflow is Overflow.BLOCK:
+        if self._may_block:
             with self._lock:
                 self._wait_for_room(draft)
                 self._inbox.append(draft)

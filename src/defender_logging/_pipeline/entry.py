@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-__all__ = ["SCHEMA", "Batch", "Draft", "Entry", "Fields", "Trace", "new_entry"]
+__all__ = ["SCHEMA", "Batch", "Draft", "Entry", "Fields", "Trace", "new_draft", "new_entry"]
 
 SCHEMA = "1"
 """Version of the entry's layout, written as ``schema``."""
@@ -62,8 +62,9 @@ class Entry(NamedTuple):
     line: bytes
 
 
+new_draft: Callable[[tuple[bytes, bytes, bytes]], Draft] = partial(tuple.__new__, Draft)
 new_entry: Callable[[tuple[int, bytes]], Entry] = partial(tuple.__new__, Entry)
-"""The same as ``Entry(...)`` without a frame, for the place that every record passes."""
+"""The same as ``Draft(...)`` and ``Entry(...)`` without a frame, for the places that every record passes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Pipeline:
         self.reports = reports
         self.when_late: Callable[[Pipeline], None] = lambda _: None
         """Called when a closed pipeline has entries again, which only a spool takes."""
+        self._is_late = False
         self._told: set[str] = set()
         wake = Wake()
         self._spool = spool
@@ -111,8 +112,18 @@ class Pipeline:
         ):  # Cut off by a signal handler or the end of the stack, but perhaps in the inbox.
             self.buffer.wake.set()
             raise
-        if not self.sender.is_running and self.buffer.waiting_entries:
+        if self._is_late or not self.sender.is_running:
+            self._see_that_it_is_sent()
+
+    def _see_that_it_is_sent(self) -> None:
+        if not self.buffer.waiting_entries:
+            return
+        if not self._is_late:
             self.sender.ensure_running()
+            return
+        # Spooled after close(): an emptied buffer is no sender's any more.
+        self.serve_again()
+        self.when_late(self)
 
     def begin(self) -> None:
         """See that a thread is there, before the first record. Any thread."""
@@ -122,16 +133,7 @@ class Pipeline:
     def close(self) -> None:
         """Take no more; what waits still goes out. Any thread; never waits."""
         self.buffer.close()
-        if self.has_spool:
-            # In its place, so that no other call pays for the question.
-            self.append = self._append_late  # type: ignore[method-assign]
-
-    def _append_late(self, draft: Draft) -> None:
-        """Spool what is logged after ``close``, and have it sent: an emptied buffer is no sender's any more."""
-        self.buffer.append(draft)
-        if self.buffer.waiting_entries:
-            self.serve_again()
-            self.when_late(self)
+        self._is_late = self.has_spool
 
     def serve_again(self) -> bool:
         """See that a sender has the buffer and a thread runs it; False if none can be started."""

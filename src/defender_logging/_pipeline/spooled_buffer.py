@@ -25,7 +25,7 @@ from typing import Any
 
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
-from defender_logging._pipeline.entry import Draft, Entry
+from defender_logging._pipeline.entry import Draft, Entry, new_entry
 from defender_logging._pipeline.ranges import Ranges, numbers_in
 from defender_logging._pipeline.settling_calls import keep_dead_letters, write_cursor
 from defender_logging._pipeline.spool.stream import DAMAGED, StreamStore
@@ -108,10 +108,11 @@ class SpooledBuffer(Buffer):
                 self._is_disk_ahead = True
                 self.wake.set()
             else:
-                self._entries.append(Entry(seq, line))
+                entries = self._entries
+                entries.append(new_entry((seq, line)))
                 self._waiting_bytes = waiting
-                count = len(self._entries)
-                if count in (1, bounds.wake_entries) or waiting - size < bounds.wake_bytes <= waiting:
+                count = len(entries)
+                if count == 1 or count == bounds.wake_entries or waiting - size < bounds.wake_bytes <= waiting:  # noqa: PLR1714 - quicker
                     self.wake.set()
         self._last_seq = seq
         if is_own:

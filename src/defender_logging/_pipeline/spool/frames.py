@@ -16,11 +16,15 @@ intent; against that there is ``integrity``.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from defender_logging._pipeline.entry import Entry
+
+try:  # The same checksum in a quarter of the time.
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
 
 __all__ = ["HEADER_BYTES", "Piece", "bounds_of_gapless", "encode_frame", "gapless", "pieces"]
 
@@ -43,7 +47,7 @@ class Piece(NamedTuple):
 def encode_frame(seq: int, line: bytes) -> bytes:
     """Return the bytes that stand for one entry. ``line`` is one line without its newline."""
     checked = b"%08x %016x %b" % (len(line), seq, line)
-    return b"%08x %b\n" % (zlib.crc32(checked), checked)
+    return b"%08x %b\n" % (crc32(checked), checked)
 
 
 def pieces(data: bytes, start: int = 0) -> Iterator[Piece]:
@@ -70,7 +74,7 @@ def gapless(data: bytes, start: int, first: int, last: int) -> Iterator[tuple[En
         end = begin + length
         line = data[begin:end]
         # The checksum is over the length and the number as well, and itself compared as text.
-        checksum = b"%08x " % zlib.crc32(line, zlib.crc32(header[_CRC_BYTES:]))
+        checksum = b"%08x " % crc32(line, crc32(header[_CRC_BYTES:]))
         if number != seq or header[:_CRC_BYTES] != checksum or end > len(data):
             return
         start = min(end + 1, len(data))
@@ -103,7 +107,7 @@ def _whole_at(data: bytes, start: int) -> Piece | None:
     if end > len(data):
         return None
     line = data[first:end]
-    if zlib.crc32(line, zlib.crc32(data[start + _CRC_BYTES : first])) != int(checksum, 16):
+    if crc32(line, crc32(data[start + _CRC_BYTES : first])) != int(checksum, 16):
         return None
     # The byte after the line is the newline, whatever a disk has made of it.
     return Piece(start, min(end + 1, len(data)), Entry(int(seq, 16), line))
