@@ -137,9 +137,41 @@ class TestNumbering:
         for _ in range(5):
             buffer.append(DRAFT)
         buffer.close()
-        buffer.append(DRAFT)
+        append_often(buffer, 3)
 
-        assert (5, 1) == (stats_of(buffer).pending, stats_of(buffer).dropped)
+        assert (5, 3) == (stats_of(buffer).pending, stats_of(buffer).dropped)
+
+    @pytest.mark.parametrize("overflow", [Overflow.DROP_NEWEST, Overflow.DROP_OLDEST])
+    def test_what_is_numbered_together_gets_what_it_would_get_alone(self, overflow):
+        """The same lines, numbers, drops and counts, also where the last of them find no room."""
+        stats, lines = [], []
+        for wake_entries in (100, 100_000):  # The first is too few for anything to be parked.
+            buffer = make_buffer(wake_entries=wake_entries, overflow=overflow, max_queue_bytes=90_000)
+            for number in range(4000):
+                buffer.append(Draft(b'{"n":%d' % (number % 90), b"}"))
+            stats.append(stats_of(buffer))
+            lines.append([entry.line for entry in take_all(buffer)])
+
+        assert stats[0] == stats[1]
+        assert lines[0] == lines[1]
+        assert 90_000 >= stats[0].queue_bytes == sum(map(len, lines[0])) > 80_000
+
+    @pytest.mark.parametrize("wake_at", [{"wake_entries": 1500}, {"wake_bytes": 1500 * LINE_BYTES}])
+    def test_the_sender_is_woken_by_what_is_numbered_together(self, wake_at):
+        """When it makes enough entries, or bytes, once; and not before."""
+        numbered = []
+
+        class Noting:
+            def set(self):
+                if buffer._is_inside:  # Else it is to number what is parked.
+                    numbered.append(len(buffer._entries))
+
+        bounds = {"wake_entries": 100_000, "wake_bytes": 10**9, "max_queue_bytes": 33_554_432} | wake_at
+        buffer = make_buffer(**bounds)
+        buffer.wake = Noting()
+        append_often(buffer, 4 * MAX_PARKED)
+
+        assert [1, 1 + 2 * MAX_PARKED] == numbered
 
     def test_numbers_without_gap_or_repeat_from_many_threads(self):
         """64 threads at once: every number once, in the order of the queue."""
@@ -187,10 +219,11 @@ class TestNumbering:
         assert list(range(1, 40_001 + from_handler)) == [entry.seq for entry in take_all(buffer)]
 
     @pytest.mark.no_cover
+    @pytest.mark.parametrize("wake_entries", [100, 100_000], ids=["one by one", "together"])
     @pytest.mark.parametrize("overflow", [Overflow.DROP_NEWEST, Overflow.DROP_OLDEST])
-    def test_an_exception_from_a_signal_handler_leaves_the_account_true(self, overflow):
+    def test_an_exception_from_a_signal_handler_leaves_the_account_true(self, overflow, wake_entries):
         """KeyboardInterrupt at random steps: the identity holds, and no number is used twice."""
-        buffer = make_buffer(max_queue_bytes=200_000, overflow=overflow)
+        buffer = make_buffer(max_queue_bytes=200_000, overflow=overflow, wake_entries=wake_entries)
         interrupts = interrupt_at_random(lambda number: buffer.append(DRAFT), rounds=400)
         buffer.append(DRAFT)
         stats = stats_of(buffer)
@@ -201,9 +234,10 @@ class TestNumbering:
         assert sum(len(entry.line) for entry in entries) == stats.queue_bytes
 
     @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
-    def test_an_interrupted_append_neither_loses_nor_doubles(self):
+    @pytest.mark.parametrize("wake_entries", [100, 100_000], ids=["one by one", "together"])
+    def test_an_interrupted_append_neither_loses_nor_doubles(self, wake_entries):
         """What returned is there once; what was interrupted is there at most once."""
-        buffer = make_buffer(max_queue_bytes=1_000_000_000)
+        buffer = make_buffer(max_queue_bytes=1_000_000_000, wake_entries=wake_entries)
         returned = []
 
         def append(number):

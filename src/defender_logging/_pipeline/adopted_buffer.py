@@ -7,7 +7,7 @@ with its last entry. The account is the adopter's, a ``SpooledBuffer``, so that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from defender_logging._pipeline.entry import Entry
 from defender_logging._pipeline.ranges import numbers_in
@@ -97,9 +97,8 @@ class AdoptedBuffer:
             self._finish_if_done()
             self._adopter.settle_adopted(0, (), lost)
 
-    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
+    def settle(self, delivered: Sequence[Entry], rejected: Sequence[tuple[Entry, str]] = ()) -> None:
         """Write down what is settled, then count it for the adopter."""
-        delivered, rejected = tuple(delivered), tuple(rejected)
         keep_dead_letters(self._store, rejected, self._adopter.last_error)
         self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
         self._adopter.write_cursor_of(self._store)

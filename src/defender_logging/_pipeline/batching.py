@@ -100,7 +100,7 @@ class Batching:
         for _ in range(len(self._sources)):
             source = self._sources.popleft()
             entries = source.take(self._policy.max_batch_entries, self._policy.max_batch_bytes - FRAME_BYTES)
-            if source.pending or not source.is_closed:  # An emptied source of a closed handler is done with.
+            if not source.is_closed or source.pending:  # An emptied source of a closed handler is done with.
                 self._sources.append(source)
             if entries:
                 self.again.append((source, Batch(entries, is_compressed=is_compressed)))

@@ -26,16 +26,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain as chained
 from types import MappingProxyType
 
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashes_of
 from defender_logging._pipeline.entry import Draft, Entry, new_entry
 from defender_logging._pipeline.ranges import Ranges
+from defender_logging._pipeline.runs import bytes_of, count_fitting, pop_left, seqs_of
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
 from defender_logging.metrics import Account, Stats
 
@@ -135,9 +137,9 @@ class Buffer:
         self._changed = threading.Condition(self._lock)
         self._inbox: deque[Draft] = deque()
         self._is_inside = False
-        self._half_done: tuple[Draft | None, int] | None = None
+        self._half_done: tuple[Sequence[Draft], int] | None = None
         self._entries: deque[Entry] = deque()
-        self._in_flight: dict[int, Entry] = {}
+        self._in_flight: dict[int, bytes] = {}
         self._own: set[int] = set()
         self._waiting_bytes = 0
         self._flight_bytes = 0
@@ -219,9 +221,9 @@ class Buffer:
         self._repair()
 
     def _number_next(self) -> None:
-        """Number the next draft. One only: a loop in here could be left without its handlers, see above."""
+        """Number the next drafts. Without a loop: one in here could be left without its handlers, see above."""
         self._is_inside = True
-        draft: Draft | None = None
+        drafts: Sequence[Draft] = ()
         before = self._last_seq
         try:
             if self._half_done is not None:
@@ -231,29 +233,48 @@ class Buffer:
             if self._chain is not None and not self._is_closed and self._inbox[0] is not _END:
                 self._number_due(self._chain)
             before = self._last_seq
-            draft = self._inbox[0]
-            if draft.head:
-                self._number(draft)
-            elif draft is _END and self._chain is not None:
-                self._number_end(self._chain)
-            self._inbox.popleft()
-            draft = None
+            drafts = self._next_drafts()
+            if len(drafts) > 1:
+                self._number_run(drafts)
+                pop_left(self._inbox, len(drafts))
+            else:
+                self._number_one(drafts[0])
+                self._inbox.popleft()
+            drafts = ()
         except BaseException:
             # First, since at the end of the stack mending may fail as well: then the next round begins with it.
-            self._half_done = self._half_done or (draft, before)
+            self._half_done = self._half_done or (drafts, before)
             self._mend()
             raise
         finally:
             self._is_inside = False
 
+    def _number_one(self, draft: Draft) -> None:
+        if draft.head:
+            self._number(draft)
+        elif draft is _END and self._chain is not None:
+            self._number_end(self._chain)
+
     def _mend(self) -> None:
         """Put in order what an interrupted round left, before anything else is done."""
         assert self._half_done is not None
-        draft, before = self._half_done
+        drafts, before = self._half_done
         self._repair()
-        if draft is not None and self._last_seq > before and self._inbox and self._inbox[0] is draft:
-            self._inbox.popleft()  # Numbered before the interruption, and not to be numbered twice.
+        if drafts and self._last_seq > before and self._inbox and self._inbox[0] is drafts[0]:
+            pop_left(
+                self._inbox, len(drafts)
+            )  # Numbered before the interruption, and not to be numbered twice.
         self._half_done = None
+
+    def _next_drafts(self) -> Sequence[Draft]:
+        """Return the drafts to number next: all where nothing is to be decided for any of them, else the first."""
+        inbox = self._inbox
+        if len(inbox) > 1 and self._chain is None and not self._is_closed and self._may_park:
+            drafts = tuple(inbox)
+            size = self._waiting_bytes + self._flight_bytes + self._sizes(drafts)
+            if size <= self._bounds.max_queue_bytes:
+                return drafts
+        return (inbox[0],)
 
     def _number(self, draft: Draft, *, is_own: bool = False) -> None:
         """Take the next ``seq``, splice the tail on, keep or drop."""
@@ -268,15 +289,35 @@ class Buffer:
             if not self._entries and not self._in_flight:
                 self._tell_drops()
             return
-        entries = self._entries
+        entries, waiting = self._entries, self._waiting_bytes
         entries.append(new_entry((seq, line)))
-        self._waiting_bytes = waiting = self._waiting_bytes + size
+        self._waiting_bytes = waiting + size
         self._last_seq = seq
         if is_own:
             self._own.add(seq)
-        count = len(entries)
-        if count == 1 or count == bounds.wake_entries or waiting - size < bounds.wake_bytes <= waiting:  # noqa: PLR1714 - quicker
+        self._wake_if_due(len(entries) - 1, waiting)
+
+    def _wake_if_due(self, entries_before: int, bytes_before: int) -> None:
+        """Wake the sender if what came is the first to wait, or makes it enough."""
+        bounds = self._bounds
+        if (
+            not entries_before
+            or entries_before < bounds.wake_entries <= len(self._entries)
+            or bytes_before < bounds.wake_bytes <= self._waiting_bytes
+        ):
             self.wake.set()
+
+    def _number_run(self, drafts: Sequence[Draft]) -> None:
+        """Number drafts for which there is room, as ``_number`` does each, at a third of the cost."""
+        first = self._last_seq + 1
+        numbered, entries = self._numbered, self._entries
+        lines = [numbered % (head, seq, seq, foot) for seq, (head, foot, _) in enumerate(drafts, first)]
+        run = tuple(map(new_entry, enumerate(lines, first)))
+        waiting, count = self._waiting_bytes, len(entries)
+        entries.extend(run)
+        self._waiting_bytes = waiting + sum(map(len, lines))
+        self._last_seq += len(run)
+        self._wake_if_due(count, waiting)
 
     def _number_due(self, chain: Chain) -> None:
         """Write what the chain wants to stand before the next entry."""
@@ -306,6 +347,11 @@ class Buffer:
             head += self._chain.seal(seq, core)
         return self._numbered % (head, seq, seq, foot)
 
+    def _sizes(self, drafts: Sequence[Draft]) -> int:
+        """Return how long the lines of drafts will be at the most, without finishing them; there is no chain."""
+        digits = 2 * len(str(self._last_seq + len(drafts)))
+        return sum(map(len, chained.from_iterable(drafts))) + len(drafts) * (self._tail_bytes + digits)
+
     def _size(self, draft: Draft) -> int:
         """Return how long the line of a draft will be, without finishing it."""
         marks = 0 if self._chain is None else SEAL_BYTES
@@ -315,7 +361,7 @@ class Buffer:
     def _repair(self) -> None:
         """Bring the counts in line with what is held, after an interruption between two steps of ``_number``."""
         account = self._account
-        self._waiting_bytes = sum(len(entry.line) for entry in self._entries)
+        self._waiting_bytes = bytes_of(self._entries)
         settled = account.delivered + _total(account.rejected_by_reason) + _total(account.dropped_by_reason)
         surplus = settled + self._held() - self._accepted()
         if surplus > 0:
@@ -402,53 +448,49 @@ class Buffer:
 
         Threads: senders only.
         """
-        taken: list[Entry] = []
         with self._section():
-            room = max_bytes
-            while self._entries and len(taken) < max_entries:
-                # One byte for the separator; two more for the brackets are the destination's business.
-                size = len(self._entries[0].line)
-                if taken and size + 1 > room:
-                    break
-                entry = self._entries.popleft()
-                taken.append(entry)
-                self._in_flight[entry.seq] = entry
-                self._waiting_bytes -= size
-                self._flight_bytes += size
-                room -= size + 1
-        return tuple(taken)
+            # A byte for each separator; two more for the brackets are the destination's business.
+            taken = pop_left(self._entries, count_fitting(self._entries, max_entries, max_bytes))
+            self._in_flight.update(taken)
+            size = bytes_of(taken)
+            self._waiting_bytes -= size
+            self._flight_bytes += size
+        return taken
 
-    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
+    def settle(self, delivered: Sequence[Entry], rejected: Sequence[tuple[Entry, str]] = ()) -> None:
         """Count entries in flight as delivered or rejected (with a reason), and let them go.
 
         Threads: senders only.
         """
         with self._section():
             account = self._account
-            before = account.delivered
-            for entry in delivered:
-                self._land(entry)
-                account.delivered += 1
-            for entry, reason in rejected:
-                self._land(entry)
-                account.rejected_by_reason[reason] += 1
-            if account.delivered > before:
+            if delivered:
+                self._land(delivered)
+                account.delivered += len(delivered)
                 account.last_success_unix_seconds = self._clock.time()
+            if rejected:
+                self._land([entry for entry, _ in rejected])
+                account.rejected_by_reason.update(reason for _, reason in rejected)
             self._tell_drops()
 
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Put entries in flight back to the front, for another sender. Threads: senders only."""
         with self._section():
-            for entry in reversed(entries):
-                line = self._in_flight.pop(entry.seq)
-                self._flight_bytes -= len(line.line)
-                self._waiting_bytes += len(line.line)
-                self._entries.appendleft(line)
+            size = self._bring_down(entries)
+            self._entries.extendleft(reversed(entries))
+            self._waiting_bytes += size
         self.wake.set()
 
-    def _land(self, entry: Entry) -> None:
-        self._flight_bytes -= len(self._in_flight.pop(entry.seq).line)
-        self._own.discard(entry.seq)
+    def _bring_down(self, entries: Sequence[Entry]) -> int:
+        """Take entries out of flight; returns their size."""
+        size = sum(map(len, map(self._in_flight.pop, seqs_of(entries))))
+        self._flight_bytes -= size
+        return size
+
+    def _land(self, entries: Sequence[Entry]) -> None:
+        """Let go of entries that are settled."""
+        self._bring_down(entries)
+        self._own.difference_update(seqs_of(entries))
 
     def _tell_drops(self) -> None:
         """Say in the trail what is missing, when there is room again."""

@@ -125,7 +125,8 @@ class Loop:
         """Tell whether no step is left: all is closed and settled, or it leaves and nothing is under way."""
         if self.is_leaving:
             return not self._lanes.flights
-        return not self.has_work() and all(source.is_closed for source in self._batching)
+        # First what is asked without a lock, since this is asked at every step.
+        return all(source.is_closed for source in self._batching) and not self.has_work()
 
     def limit(self, deadline: float) -> None:
         """From now on let no request last beyond the monotonic ``deadline``; only name resolution may."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from defender_logging._pipeline import threads
 from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
 from defender_logging._pipeline.entry import Draft, Entry, new_entry
 from defender_logging._pipeline.ranges import Ranges, numbers_in
+from defender_logging._pipeline.runs import bytes_of, seqs_of
 from defender_logging._pipeline.settling_calls import keep_dead_letters, write_cursor
 from defender_logging._pipeline.spool.stream import DAMAGED, StreamStore
 from defender_logging._pipeline.spool.survey import Damage
@@ -100,10 +101,9 @@ class SpooledBuffer(Buffer):
             self._number_without_disk(draft, error, is_own=is_own)
             return
         if not self._is_disk_ahead:
-            size = len(line)
-            waiting = self._waiting_bytes + size
-            bounds = self._bounds
-            if waiting + self._flight_bytes > bounds.max_queue_bytes:
+            before = self._waiting_bytes
+            waiting = before + len(line)
+            if waiting + self._flight_bytes > self._bounds.max_queue_bytes:
                 self._read_seq = seq - 1
                 self._is_disk_ahead = True
                 self.wake.set()
@@ -111,9 +111,7 @@ class SpooledBuffer(Buffer):
                 entries = self._entries
                 entries.append(new_entry((seq, line)))
                 self._waiting_bytes = waiting
-                count = len(entries)
-                if count == 1 or count == bounds.wake_entries or waiting - size < bounds.wake_bytes <= waiting:  # noqa: PLR1714 - quicker
-                    self.wake.set()
+                self._wake_if_due(len(entries) - 1, before)
         self._last_seq = seq
         if is_own:
             self._note_own(seq)
@@ -158,9 +156,11 @@ class SpooledBuffer(Buffer):
             self._number(self._describe_and_remember(*self._to_retell.popleft()), is_own=True)
         super()._tell_drops()
 
-    def _land(self, entry: Entry) -> None:
-        super()._land(entry)
-        self._told_by.pop(entry.seq, None)
+    def _land(self, entries: Sequence[Entry]) -> None:
+        super()._land(entries)
+        if self._told_by:
+            for seq in seqs_of(entries):
+                self._told_by.pop(seq, None)
 
     def _find_room(self, size: int) -> bool:
         """Let go of copies of what is on the disk first: memory is for what is nowhere else."""
@@ -181,7 +181,7 @@ class SpooledBuffer(Buffer):
         self._read_seq = min(self._read_seq, before) if self._is_disk_ahead else before
         self._is_disk_ahead = True
         self._entries = deque(entry for entry in self._entries if entry.seq not in seqs)
-        self._waiting_bytes = sum(len(entry.line) for entry in self._entries)
+        self._waiting_bytes = bytes_of(self._entries)
 
     def _drop(self, seq: int, reason: str, line: bytes = b"") -> None:
         self._store.give_up_absent(seq)
@@ -288,9 +288,8 @@ class SpooledBuffer(Buffer):
         gone, self._dropped_meanwhile = self._dropped_meanwhile or (), None
         # One that a failing disk kept in memory may be in flight, ahead of older ones, and on the disk since then.
         chunk = tuple(e for e in read if e.seq not in gone and e.seq not in self._in_flight)
-        for entry in chunk:
-            self._in_flight[entry.seq] = entry
-            self._flight_bytes += len(entry.line)
+        self._in_flight.update(chunk)
+        self._flight_bytes += bytes_of(chunk)
         for found in damage:
             for seq in numbers_in(found.lost):
                 self._drop(seq, DAMAGED)
@@ -301,9 +300,8 @@ class SpooledBuffer(Buffer):
             self._has_copies = True
         return chunk
 
-    def settle(self, delivered: Iterable[Entry], rejected: Iterable[tuple[Entry, str]] = ()) -> None:
+    def settle(self, delivered: Sequence[Entry], rejected: Sequence[tuple[Entry, str]] = ()) -> None:
         """Keep rejected entries as dead letters, count, and write down what is settled."""
-        delivered, rejected = tuple(delivered), tuple(rejected)
         problem = keep_dead_letters(self._store, rejected, self._account.last_error or "")
         with self._section():
             self._note_unwritten(self._store)
@@ -439,7 +437,7 @@ class SpooledBuffer(Buffer):
             if not is_ours:
                 return
             with self._section():
-                held = [*self._in_flight.values(), *self._entries]
+                held = [*map(new_entry, self._in_flight.items()), *self._entries]
             absent = set(numbers_in(self._store.absent))
             entries = sorted(entry for entry in held if entry.seq in absent)
             try:
