@@ -6,17 +6,10 @@ one moment under one lock.
 
 Guaranteed
 - Every draft that ``append`` returned from has a ``seq``, and is waiting, in flight, or counted with a reason.
-- The lock is held for a few steps only; no user code, no input or output and no logging runs under it.
 - ``append`` puts a draft into ``_inbox``, one step in C. It is numbered there and then, or, while entries wait
   ahead of it, together with others, by the sender or at last by a caller: a lock, a number and a count for each
-  would cost the caller more than all the rest. All that looks at the account empties the inbox first.
-- The short section may be entered again by the same thread (a signal handler, a destructor run by the
-  collector): such a draft stays in the inbox and is numbered right after by the frame below. A plain RLock
-  without an inbox lost entries, since the inner append ran between two steps of the outer one.
-- A ``KeyboardInterrupt`` that lands inside the section is let through, as is a ``RecursionError``, after ``_repair``
-  has brought the counts in line with what the deque holds; where that fails too, before the next step of anybody.
-- No loop stands between ``try`` and its handler, nor in a ``with``, where a caller's thread may be interrupted: from
-  CPython 3.12 on the jump back is not covered, and an exception that lands on it passes every handler of its function.
+  would cost the caller more than all the rest. All that looks at the account empties the inbox first. The
+  section in which that is done, and what may interrupt it, is in ``inbox``.
 - What was dropped is told in the trail itself (an entry ``dropped``) once half of the room is free again, so
   there is always room for that entry and it is never dropped itself.
 """
@@ -26,8 +19,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain as chained
@@ -36,6 +28,7 @@ from types import MappingProxyType
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashes_of
 from defender_logging._pipeline.entry import Draft, Entry, new_entry
+from defender_logging._pipeline.inbox import Inbox
 from defender_logging._pipeline.ranges import Ranges
 from defender_logging._pipeline.runs import bytes_of, count_fitting, pop_left, seqs_of
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
@@ -95,7 +88,7 @@ class Bounds:
     wake_bytes: int
 
 
-class Buffer:
+class Buffer(Inbox):
     """The entries of one stream. Any thread may append; the others say who may call them.
 
     Args:
@@ -121,6 +114,7 @@ class Buffer:
         chain: Chain | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        super().__init__()
         self.stream = stream
         self.wake = wake
         self._bounds = bounds
@@ -133,17 +127,11 @@ class Buffer:
         self._clock = clock
         self._numbered = f'%b,"id":"{stream}-%d","stream":"{stream}","seq":%d%b'.encode()
         self._tail_bytes = len(self._numbered) - len("%b%d%d%b")
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._inbox: deque[Draft] = deque()
-        self._is_inside = False
-        self._half_done: tuple[Sequence[Draft], int] | None = None
         self._entries: deque[Entry] = deque()
         self._in_flight: dict[int, bytes] = {}
         self._own: set[int] = set()
         self._waiting_bytes = 0
         self._flight_bytes = 0
-        self._last_seq = 0
         self._untold: dict[str, Ranges] = {}
         self._is_closed = False
         self._account = Account()
@@ -171,12 +159,6 @@ class Buffer:
             self._outlive_threads()
         with self._lock:
             self._number_all()
-
-    def _number_all(self) -> None:
-        """Number what is in the inbox; the lock is held. Inside ``_number`` it is left to the frame below."""
-        # Checked anew after each round: a signal handler may have parked a draft in the last instant.
-        while self._inbox and not self._is_inside:
-            self._number_next()
 
     def begin(self) -> None:
         """Write ``started`` now instead of before the first entry; nothing without a chain. Any thread."""
@@ -210,61 +192,19 @@ class Buffer:
         with self._lock:
             self._account.vocabulary_errors += 1
 
-    def _outlive_threads(self) -> None:
-        """At interpreter shutdown all other threads are gone for good, one of them perhaps with the lock."""
-        if self._lock.acquire(blocking=False):
-            self._lock.release()
+    def _number_what_comes_before(self, draft: Draft) -> None:
+        """Write what the chain wants to stand before the next entry."""
+        if self._chain is None or self._is_closed or draft is _END:
             return
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._is_inside = False
-        self._repair()
-
-    def _number_next(self) -> None:
-        """Number the next drafts. Without a loop: one in here could be left without its handlers, see above."""
-        self._is_inside = True
-        drafts: Sequence[Draft] = ()
-        before = self._last_seq
-        try:
-            if self._half_done is not None:
-                self._mend()
-            if not self._inbox:  # A signal handler that logs was quicker.
-                return
-            if self._chain is not None and not self._is_closed and self._inbox[0] is not _END:
-                self._number_due(self._chain)
-            before = self._last_seq
-            drafts = self._next_drafts()
-            if len(drafts) > 1:
-                self._number_run(drafts)
-                pop_left(self._inbox, len(drafts))
-            else:
-                self._number_one(drafts[0])
-                self._inbox.popleft()
-            drafts = ()
-        except BaseException:
-            # First, since at the end of the stack mending may fail as well: then the next round begins with it.
-            self._half_done = self._half_done or (drafts, before)
-            self._mend()
-            raise
-        finally:
-            self._is_inside = False
+        mark = self._chain.due(self._last_seq + 1, self._clock.monotonic())
+        if mark is not None:
+            self._number(self._describe_mark(self._chain, mark), is_own=mark is Mark.STARTED)
 
     def _number_one(self, draft: Draft) -> None:
         if draft.head:
             self._number(draft)
         elif draft is _END and self._chain is not None:
             self._number_end(self._chain)
-
-    def _mend(self) -> None:
-        """Put in order what an interrupted round left, before anything else is done."""
-        assert self._half_done is not None
-        drafts, before = self._half_done
-        self._repair()
-        if drafts and self._last_seq > before and self._inbox and self._inbox[0] is drafts[0]:
-            pop_left(
-                self._inbox, len(drafts)
-            )  # Numbered before the interruption, and not to be numbered twice.
-        self._half_done = None
 
     def _next_drafts(self) -> Sequence[Draft]:
         """Return the drafts to number next: all where nothing is to be decided for any of them, else the first."""
@@ -318,13 +258,6 @@ class Buffer:
         self._waiting_bytes = waiting + sum(map(len, lines))
         self._last_seq += len(run)
         self._wake_if_due(count, waiting)
-
-    def _number_due(self, chain: Chain) -> None:
-        """Write what the chain wants to stand before the next entry."""
-        seq = self._last_seq + 1
-        mark = chain.due(seq, self._clock.monotonic())
-        if mark is not None:
-            self._number(self._describe_mark(chain, mark), is_own=mark is Mark.STARTED)
 
     def _number_end(self, chain: Chain) -> None:
         if chain.is_open(self._last_seq + 1):
@@ -429,19 +362,6 @@ class Buffer:
             if left <= 0 or self._is_inside or self._is_closed or threads.is_ours():
                 return
             self._changed.wait(min(left, threading.TIMEOUT_MAX))
-
-    @contextmanager
-    def _section(self) -> Iterator[None]:
-        """Hold the lock for the sender's side; drafts that arrive meanwhile from this thread are parked."""
-        with self._lock:
-            self._number_all()
-            was_inside, self._is_inside = self._is_inside, True
-            try:
-                yield
-            finally:
-                self._is_inside = was_inside
-                self._changed.notify_all()
-                self._number_all()
 
     def take(self, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """Move the oldest entries into flight: as many as fit, at least one if any waits.

@@ -1,0 +1,133 @@
+"""Sees that every draft which was put in is numbered once, in order, whatever interrupts: the section of a buffer.
+
+``Buffer.append`` puts a draft into ``_inbox``, and now or later somebody enters the section and has all that are there
+numbered; what numbering means is the buffer's business.
+
+Guaranteed
+- The lock is held for a few steps only; no user code, no input or output and no logging runs under it.
+- The short section may be entered again by the same thread (a signal handler, a destructor run by the
+  collector): such a draft stays in the inbox and is numbered right after by the frame below. A plain RLock
+  without an inbox lost entries, since the inner append ran between two steps of the outer one.
+- A ``KeyboardInterrupt`` that lands inside the section is let through, as is a ``RecursionError``, after ``_repair``
+  has brought the counts in line with what is held; where that fails too, before the next step of anybody.
+- No loop stands between ``try`` and its handler, nor in a ``with``, where a caller's thread may be interrupted: from
+  CPython 3.12 on the jump back is not covered, and an exception that lands on it passes every handler of its function.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from defender_logging._pipeline.entry import Draft
+from defender_logging._pipeline.runs import pop_left
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """Drafts that wait for their numbers, and the section in which they get them. A base of ``Buffer``.
+
+    Every draft is an object of its own, or one that may stand in twice in a row without harm.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._inbox: deque[Draft] = deque()
+        self._is_inside = False
+        self._half_done: tuple[Sequence[Draft], int] | None = None
+        self._last_seq = 0
+
+    # What the buffer does in the section.
+
+    def _number_what_comes_before(self, draft: Draft) -> None:
+        """Number what has to stand before ``draft``."""
+        raise NotImplementedError
+
+    def _next_drafts(self) -> Sequence[Draft]:
+        """Return the drafts to number next: the first, or all where nothing is to be decided for any of them."""
+        raise NotImplementedError
+
+    def _number_one(self, draft: Draft) -> None:
+        """Give a draft the next number."""
+        raise NotImplementedError
+
+    def _number_run(self, drafts: Sequence[Draft]) -> None:
+        """Give drafts the next numbers."""
+        raise NotImplementedError
+
+    def _repair(self) -> None:
+        """Bring the counts in line with what is held, after an interruption between two steps of the above."""
+        raise NotImplementedError
+
+    # The section.
+
+    @contextmanager
+    def _section(self) -> Iterator[None]:
+        """Hold the lock for the sender's side; drafts that arrive meanwhile from this thread are parked."""
+        with self._lock:
+            self._number_all()
+            was_inside, self._is_inside = self._is_inside, True
+            try:
+                yield
+            finally:
+                self._is_inside = was_inside
+                self._changed.notify_all()
+                self._number_all()
+
+    def _number_all(self) -> None:
+        """Number what is in the inbox; the lock is held. Inside ``_number`` it is left to the frame below."""
+        # Checked anew after each round: a signal handler may have parked a draft in the last instant.
+        while self._inbox and not self._is_inside:
+            self._number_next()
+
+    def _number_next(self) -> None:
+        """Number the next drafts. Without a loop: one in here could be left without its handlers, see above."""
+        self._is_inside = True
+        drafts: Sequence[Draft] = ()
+        before = self._last_seq
+        try:
+            if self._half_done is not None:
+                self._mend()
+            if not self._inbox:  # A signal handler that logs was quicker.
+                return
+            self._number_what_comes_before(self._inbox[0])
+            before = self._last_seq
+            drafts = self._next_drafts()
+            if len(drafts) > 1:
+                self._number_run(drafts)
+                pop_left(self._inbox, len(drafts))
+            else:
+                self._number_one(drafts[0])
+                self._inbox.popleft()
+            drafts = ()
+        except BaseException:
+            # First, since at the end of the stack mending may fail as well: then the next round begins with it.
+            self._half_done = self._half_done or (drafts, before)
+            self._mend()
+            raise
+        finally:
+            self._is_inside = False
+
+    def _mend(self) -> None:
+        """Put in order what an interrupted round left, before anything else is done."""
+        assert self._half_done is not None
+        drafts, before = self._half_done
+        self._repair()
+        if drafts and self._last_seq > before and self._inbox and self._inbox[0] is drafts[0]:
+            # They were numbered before the interruption, and are not to be numbered twice.
+            pop_left(self._inbox, len(drafts))
+        self._half_done = None
+
+    def _outlive_threads(self) -> None:
+        """At interpreter shutdown all other threads are gone for good, one of them perhaps with the lock."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            return
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._is_inside = False
+        self._repair()
