@@ -14,6 +14,7 @@ def about_calls(size: Size) -> list[Scenario]:
     """What a call costs and how long it lasts; how a process starts and ends."""
     return [
         _caller(size),
+        _parts(size),
         _filtered(size),
         _three(size),
         _threads(size),
@@ -45,6 +46,31 @@ def _caller(size: Size) -> Scenario:
         ),
         columns=("caller_cpu_us",),
         floor="`QueueHandler` onto `SimpleQueue`",
+    )
+
+
+def _parts(size: Size) -> Scenario:
+    numbers = _rounds(size)
+    unsearched = {"redact": {"only": ["password"]}}
+    return Scenario(
+        "parts",
+        "What such a call consists of",
+        "The same calls, of which the record goes a part of its way only; each row has all of the rows above it.",
+        (
+            Case("logging alone (`NullHandler`)", "null", "rounds", numbers),
+            Case("and selected by type and level", "part:selected", "rounds", numbers),
+            Case("and encoded", "part:encoded", "rounds", numbers, unsearched),
+            Case("and its texts searched for secrets", "part:encoded", "rounds", numbers),
+            Case("and queued, numbered, sent beside: *generic, fast*", "ours:generic", "rounds", numbers),
+            Case(
+                "and written to the spool: *generic with spool, fast*",
+                "ours:generic",
+                "rounds",
+                numbers,
+                SPOOL,
+            ),
+        ),
+        columns=("caller_cpu_us",),
     )
 
 

@@ -22,7 +22,7 @@ __all__ = ["ROOT", "SILENT", "Case", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SILENT = ("null", "filter", "queue", "write", "write:synced")
+SILENT = ("null", "filter", "queue", "write", "write:synced", "part:selected", "part:encoded")
 """Subjects that send nothing."""
 
 _RUN_SECONDS = 100.0

@@ -228,6 +228,21 @@ def _ours(wish: Wish) -> Subject:
     return logging_subject(wish, *handlers, drain=drain, finish=finish, stats=stats)
 
 
+def _part(wish: Wish) -> Subject:
+    """Our handler, of which a record goes a part of its way only: to be selected, or to be encoded as well."""
+    from defender_logging import ApiKeyHandler
+
+    def go_no_further(_: object) -> None:
+        pass
+
+    handler: Any = ApiKeyHandler(url=f"{wish.url}/", **wish.settings)
+    if wish.subject == "part:selected":
+        handler.emit = go_no_further
+    else:
+        handler._queue_handler.enqueue = go_no_further  # noqa: SLF001 - there is no public way to cut it in two
+    return logging_subject(wish, handler, finish=handler.close)
+
+
 _FLOORS: dict[str, Callable[[Wish], Subject]] = {
     "null": _null,
     "filter": _filter,
@@ -242,6 +257,8 @@ def make(wish: Wish) -> Subject:
     """Make the subject that a wish names, in this process."""
     if wish.subject.startswith("ours:"):
         return _ours(wish)
+    if wish.subject.startswith("part:"):
+        return _part(wish)
     if wish.subject.startswith("peer:"):
         from benchmarks import peers
 

@@ -411,7 +411,7 @@ def test_handlers_of_one_logger_share_the_work_and_nothing_else(monkeypatch):
         quoted.append(text)
         return encode_basestring(text)
 
-    monkeypatch.setattr(template_writing, "encode_basestring", quote)
+    monkeypatch.setitem(template_writing._TOOLS, "quote", quote)
     all_ways = [Ways(name) for name in DESTINATIONS]
     for ways in all_ways:
         ways.learn(make(**COMMON))

@@ -9,7 +9,7 @@ is handed in as an object, never as source.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -82,22 +82,22 @@ _WRITTEN: dict[type, str] = {
 }
 """How values are written, by exact type, as expressions over a value."""
 
-_SAY_MESSAGE = """
-if arguments:
-    if type(arguments) is not tuple: return None
-    for argument in arguments:
-        if type(argument) not in atoms: return None
-    {value} = {value} % arguments
-"""
-_TELL_TIME = """
-first, end, second = seconds[0]
-if not first <= created < end: second = second_of(created)
-digits = f'{round(created * 1_000_000)}'
-"""
-_FINISH = """
-head = text.encode() if text.isascii() and '\x7f' not in text else finished(text.encode())
-if len(head) <= max_head_bytes: return new_draft((head, foot, b''))
-"""
+_SAY_MESSAGE = (
+    "if arguments:",
+    "    if type(arguments) is not tuple: return None",
+    "    for argument in arguments:",
+    "        if type(argument) not in atoms: return None",
+    "    message = message % arguments",
+)
+_TELL_TIME = (
+    "first, end, second = seconds[0]",
+    "if not first <= created < end: second = second_of(created)",
+    "digits = f'{round(created * 1_000_000)}'",
+)
+_FINISH = (
+    "head = text.encode() if text.isascii() and '\\x7f' not in text else finished(text.encode())",
+    "if len(head) <= max_head_bytes: return new_draft((head, foot, b''))",
+)
 
 _notes: list[tuple[Any, ...]] = [(None,)]
 """One entry: the values of the last record, and how they are written; replaced in one step.
@@ -117,6 +117,21 @@ _MAX_FORMS = 1024
 def count_user() -> None:
     """Say that there is one more handler."""
     _users[0] += 1
+
+
+_TOOLS: dict[str, Any] = {
+    "quote": encode_basestring,
+    "atoms": _ATOMS,
+    "seconds": _seconds,
+    "second_of": second_of,
+    "fraction_of": fraction_of,
+    "json_words": _JSON_WORDS,
+    "notes": _notes,
+    "users": _users,
+    "finished": finished,
+    "new_draft": new_draft,
+}
+"""What every function is made with."""
 
 
 def _the_one_form(types: Mapping[str, type], redactor: Redactor) -> object:
@@ -151,70 +166,82 @@ def compile_writer(
         foot: of the draft.
         max_head_bytes: of the draft; None is returned for a longer one.
     """
-    given: dict[str, Any] = {
-        "quote": encode_basestring,
-        "atoms": _ATOMS,
-        "seconds": _seconds,
-        "second_of": second_of,
-        "fraction_of": fraction_of,
-        "json_words": _JSON_WORDS,
-        "notes": _notes,
-        "users": _users,
+    if any(kind not in _forms_of(name, texts) for name, kind in types.items()):
+        return None
+    given = _TOOLS | {
         "form": _the_one_form(types, redactor),
         "may_hold_secret": redactor.question,
-        "finished": finished,
-        "new_draft": new_draft,
         "foot": foot,
         "max_head_bytes": max_head_bytes,
     }
-    checks = ["created, arguments = attributes['created'], attributes['args']"]
-    checks.append("if type(created) is not float: return None")
     for place, (name, value) in enumerate(fixed.items()):
         given |= {f"fixed_name_{place}": name, f"fixed_type_{place}": type(value), f"fixed_{place}": value}
-        checks.append(f"value = attributes[fixed_name_{place}]")
-        checks.append(
-            f"if value is not fixed_{place} and (type(value) is not fixed_type_{place} or value != fixed_{place}):"
-            " return None"
-        )
-    writing: list[str] = []
     for place, (name, kind) in enumerate(types.items()):
-        form = (_TEXTS_WRITTEN if name in texts else _WRITTEN).get(kind)
-        if form is None:
-            return None
         given |= {f"name_{place}": name, f"type_{place}": kind}
-        checks.append(f"value_{place} = attributes[name_{place}]")
-        checks.append(f"if type(value_{place}) is not type_{place}: return None")
-        if kind is int:
-            checks.append(f"if not {-MAX_INTEGER} <= value_{place} <= {MAX_INTEGER}: return None")
-        if name == "msg":
-            writing.append(f"message = value_{place}")
-            writing += _SAY_MESSAGE.format(value="message").strip().splitlines()
-        writing.append(f"written_{place} = {form.format('message' if name == 'msg' else f'value_{place}')}")
-    # Only the texts that differ are asked about; all others have gone the long way.
-    asked = [f"{{written_{place}}}" for place, kind in enumerate(types.values()) if kind in {str, int}]
-    if asked and redactor.question is not None:
-        writing.append(f"if may_hold_secret(f'{','.join(asked)}'.encode()): return None")
-    writing += _TELL_TIME.strip().splitlines()
-    lines = [*checks, *_noted([f"value_{place}" for place in range(len(types))], writing)]
-    places = {name: place for place, name in enumerate(types)}
-    parts = []
     for place, segment in enumerate(segments):
-        if segment.constant:
-            given[f"constant_{place}"] = segment.constant
-            parts.append(f"{{constant_{place}}}")
-        elif segment.time_form:
-            parts.append(segment.time_form)
-        else:
-            parts.append(f"{{written_{places[segment.name or '']}}}")
-    lines.append(f"text = f'{''.join(parts)}'")
-    lines += _FINISH.strip().splitlines()
-    return _made(given, lines)
+        given[f"constant_{place}"] = segment.constant
+    return _made(
+        given,
+        [
+            *_checks(len(fixed), tuple(types.values())),
+            *_noted(len(types), _writing(types, texts, may_ask=redactor.question is not None)),
+            f"text = f'{_joined(segments, tuple(types))}'",
+            *_FINISH,
+        ],
+    )
 
 
-def _noted(values: Sequence[str], writing: Sequence[str]) -> list[str]:
+def _forms_of(name: str, texts: Container[str]) -> Mapping[type, str]:
+    return _TEXTS_WRITTEN if name in texts else _WRITTEN
+
+
+def _checks(fixed_count: int, kinds: Sequence[type]) -> Iterator[str]:
+    """Give the lines that read all values, and return None where one is not of the template's kind."""
+    yield "created, arguments = attributes['created'], attributes['args']"
+    yield "if type(created) is not float: return None"
+    for place in range(fixed_count):
+        fixed = f"fixed_{place}"
+        yield f"value = attributes[fixed_name_{place}]"
+        yield f"if value is not {fixed} and (type(value) is not fixed_type_{place} or value != {fixed}): return None"
+    for place, kind in enumerate(kinds):
+        yield f"value_{place} = attributes[name_{place}]"
+        yield f"if type(value_{place}) is not type_{place}: return None"
+        if kind is int:
+            yield f"if not {-MAX_INTEGER} <= value_{place} <= {MAX_INTEGER}: return None"
+
+
+def _writing(types: Mapping[str, type], texts: Container[str], *, may_ask: bool) -> Iterator[str]:
+    """Give the lines that write every value, ask whether a text may hold a secret, and tell the time."""
+    asked = []
+    for place, (name, kind) in enumerate(types.items()):
+        value = f"value_{place}"
+        if name == "msg":
+            value = "message"
+            yield f"message = value_{place}"
+            yield from _SAY_MESSAGE
+        yield f"written_{place} = {_forms_of(name, texts)[kind].format(value)}"
+        if kind in {str, int}:
+            asked.append(f"{{written_{place}}}")
+    # Only the texts that differ are asked about; all others have gone the long way.
+    if asked and may_ask:
+        yield f"if may_hold_secret(f'{','.join(asked)}'.encode()): return None"
+    yield from _TELL_TIME
+
+
+def _joined(segments: Sequence[Segment], names: Sequence[str]) -> str:
+    """Return the inside of the f-string that is the line."""
+    return "".join(
+        f"{{constant_{place}}}"
+        if segment.constant
+        else segment.time_form or f"{{written_{names.index(segment.name or '')}}}"
+        for place, segment in enumerate(segments)
+    )
+
+
+def _noted(count: int, writing: Iterable[str]) -> list[str]:
     """Return the lines that take what is written from the note, or write it and note it."""
-    keys = ["created", "form", "arguments", *values]
-    written = ["second", "digits", *(value.replace("value", "written") for value in values)]
+    keys = ["created", "form", "arguments", *(f"value_{place}" for place in range(count))]
+    written = ["second", "digits", *(f"written_{place}" for place in range(count))]
     same = " and ".join(f"note[{place}] is {key}" for place, key in enumerate(keys))
     return [
         "note = notes[0]",
