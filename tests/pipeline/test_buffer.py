@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
 
 import pytest
@@ -124,7 +125,7 @@ class TestNumbering:
 
     def test_a_small_queue_parks_nothing(self):
         """Its bound would be an eighth too large, or its batch be noticed too late."""
-        for chosen in ({"wake_entries": 10}, {"wake_entries": 1000, "max_queue_bytes": 20_000}):
+        for chosen in ({"wake_entries": 10}, {"wake_entries": 1000, "max_queue_bytes": 50_000}):
             buffer = make_buffer(**chosen)
             for _ in range(5):
                 buffer.append(DRAFT)
@@ -251,6 +252,27 @@ class TestNumbering:
         assert interrupts > 20
         assert len(arrived) == len(set(arrived))
         assert set(returned) <= set(arrived)
+
+    def test_what_a_thread_had_numbered_when_it_died_is_not_numbered_again(self, monkeypatch):
+        """At interpreter shutdown it may die anywhere, with the lock: here between the numbers and the inbox."""
+        buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+        append_often(buffer, 5)
+
+        def die_with_the_lock():
+            buffer._lock.acquire()
+            buffer._is_inside = True
+            drafts = buffer._next_drafts()
+            buffer._begun = (drafts, buffer._last_seq)
+            buffer._number_run(drafts)
+
+        thread = threading.Thread(target=die_with_the_lock)
+        thread.start()
+        thread.join(10)
+        monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+        buffer.append(Draft(b'{"b":' + b"1" * 10_000, b"}"))  # Too long to wait for its number.
+
+        assert [1, 2, 3, 4, 5, 6] == [entry.seq for entry in take_all(buffer)]
+        assert 6 == stats_of(buffer).accepted
 
     @pytest.mark.no_cover  # Coverage tools of some Pythons take frames of their own.
     @pytest.mark.parametrize("held", [0, 3])

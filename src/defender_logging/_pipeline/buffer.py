@@ -45,7 +45,7 @@ CLOSED = "closed"
 INTERRUPTED = "interrupted"
 """Reason of a drop: an exception of a signal handler landed in the one step that cannot be undone."""
 
-MAX_PARKED = 512
+MAX_PARKED = 1024
 """Most drafts that wait for their numbers (and one for each thread that appends in the same instant)."""
 
 WAKE_PARKED = MAX_PARKED // 4

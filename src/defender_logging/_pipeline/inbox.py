@@ -38,7 +38,7 @@ class Inbox:
         self._changed = threading.Condition(self._lock)
         self._inbox: deque[Draft] = deque()
         self._is_inside = False
-        self._half_done: tuple[Sequence[Draft], int] | None = None
+        self._begun: tuple[Sequence[Draft], int] | None = None
         self._last_seq = 0
 
     # What the buffer does in the section.
@@ -87,26 +87,24 @@ class Inbox:
     def _number_next(self) -> None:
         """Number the next drafts. Without a loop: one in here could be left without its handlers, see above."""
         self._is_inside = True
-        drafts: Sequence[Draft] = ()
-        before = self._last_seq
         try:
-            if self._half_done is not None:
+            if self._begun is not None:
                 self._mend()
             if not self._inbox:  # A signal handler that logs was quicker.
                 return
             self._number_what_comes_before(self._inbox[0])
-            before = self._last_seq
             drafts = self._next_drafts()
+            self._begun = (drafts, self._last_seq)
             if len(drafts) > 1:
                 self._number_run(drafts)
                 pop_left(self._inbox, len(drafts))
             else:
                 self._number_one(drafts[0])
                 self._inbox.popleft()
-            drafts = ()
+            self._begun = None
         except BaseException:
-            # First, since at the end of the stack mending may fail as well: then the next round begins with it.
-            self._half_done = self._half_done or (drafts, before)
+            # Noted first, since at the end of the stack mending may fail as well: then the next round begins with it.
+            self._begun = self._begun or ((), self._last_seq)
             self._mend()
             raise
         finally:
@@ -114,13 +112,13 @@ class Inbox:
 
     def _mend(self) -> None:
         """Put in order what an interrupted round left, before anything else is done."""
-        assert self._half_done is not None
-        drafts, before = self._half_done
+        assert self._begun is not None
+        drafts, before = self._begun
         self._repair()
         if drafts and self._last_seq > before and self._inbox and self._inbox[0] is drafts[0]:
             # They were numbered before the interruption, and are not to be numbered twice.
             pop_left(self._inbox, len(drafts))
-        self._half_done = None
+        self._begun = None
 
     def _outlive_threads(self) -> None:
         """At interpreter shutdown all other threads are gone for good, one of them perhaps with the lock."""
