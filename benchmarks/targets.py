@@ -61,8 +61,13 @@ TARGETS = (
         0.85,
         RATIO,
         between("caller", "generic, fast", QUEUE, "caller_cpu_us"),
-        remark="the first rows of the table below say how much of it is the logging module itself, "
-        "which nobody behind it can save.",
+        remark="the table «What such a call consists of» has the parts. Logging alone takes more than half of what "
+        "is to be reached. The search for secrets takes a tenth, and was no part of the prototype that the figure "
+        "comes from. What is left is one pass over the record, formatting, quoting and one assembled text, each "
+        "about as fast as Python is. Handing the raw values to the sender instead would save the caller some 1.5 µs "
+        "and cost the process more; it was left, because secrets would then wait in the queue in clear, and arguments "
+        "would be formatted after they may have changed. With eight threads the call costs less than half of "
+        "the standard library's.",
     ),
     Target(
         "the same without `fast`",
@@ -75,8 +80,10 @@ TARGETS = (
         1.2,
         RATIO,
         between("caller", f"{SPOOL}, fast", "generic, fast", "caller_cpu_us"),
-        remark="the write costs the same whatever the rest does: the cheaper a call without a spool, the larger this "
-        "ratio.",
+        remark="a bare `os.write` of the line takes 0.9 µs, and 1.4 in a process with threads, since it lets go of "
+        "the interpreter's lock; number, checksum and copy take 1 µs and cannot wait, as they can in memory, for a "
+        "moment when many entries are numbered together. That alone is a ratio of 1.3. A memory map would save the "
+        "write, but a failing or full disk then kills the process by SIGBUS.",
     ),
     Target(
         "with `spool_dir`, a busy disk: worst call, to a bare `os.write`",
@@ -84,8 +91,8 @@ TARGETS = (
         RATIO,
         between("disk", SPOOL, "a bare `os.write`", "wall_max_us"),
         remark="a worst call is one in eight thousand. The table has the bare write with syncing, and our handler "
-        "without a spool, beside it: what those take as well is the wait for a processor and for the interpreter's "
-        "lock, which a process with one thread does not have to wait for.",
+        "without a spool, beside it: most of it is the wait for the interpreter's lock while the sender takes a batch, "
+        "which a process with one thread does not have to wait for.",
     ),
     Target(
         "caller's wall time, p99.9, in a burst while the sender works",
@@ -95,7 +102,14 @@ TARGETS = (
         remark="in a burst the caller and the sender share the interpreter's lock, which changes hands every 5 ms, and "
         "both share the processors with whatever else runs.",
     ),
-    Target("the same, to the best peer that delivers all", 1.0, RATIO, slowest_call_of_peers),
+    Target(
+        "the same, to the best peer that delivers all",
+        1.0,
+        RATIO,
+        slowest_call_of_peers,
+        remark="the lowest is that of loki-logger-handler, which sends its backlog as one request after the burst. "
+        "Ours sends meanwhile, and holds the interpreter's lock for up to half a millisecond while it takes a batch.",
+    ),
     Target(
         "process CPU per delivered entry, gzip, to the caller's CPU in the same burst",
         1.25,
@@ -116,6 +130,8 @@ TARGETS = (
         1 / 3,
         RATIO,
         against_peers("process_cpu_us", min, is_compressed=True),
+        remark="logging alone and the ideal sender make a quarter of that peer's CPU: a third leaves less than 2 µs "
+        "for everything that a handler does.",
     ),
     Target(
         "delivered per second, one handler, gzip",
@@ -139,6 +155,8 @@ TARGETS = (
         RATIO,
         against_peers("arrived_per_second", max, is_compressed=True),
         is_floor=True,
+        remark="that is 115,000 a second, 8.7 µs an entry, while one processor at a time can run Python: the same "
+        "limit as for the CPU per entry.",
     ),
     Target(
         "answers in 100 ms, `max_in_flight: auto`, 20,000/s: last arrival after last call",
@@ -152,7 +170,15 @@ TARGETS = (
         "s",
         wan_lag("splunk with acks, `max_in_flight: auto`"),
     ),
-    Target("three handlers on one logger, to one handler", 1.6, RATIO, three),
+    Target(
+        "three handlers on one logger, to one handler",
+        1.6,
+        RATIO,
+        three,
+        remark="texts are formatted, searched and quoted once for all three; what each does itself is to select, to "
+        "look at the record's fields, and to assemble and queue its own line. The ratio was 1.55 when one handler "
+        "cost more.",
+    ),
     Target(
         "a filtered-out record, to a handler with a filter of one line",
         1.05,
