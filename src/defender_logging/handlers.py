@@ -229,7 +229,8 @@ class ForwardingHandler(logging.Handler):
         """Encode a record and queue it, whatever the selection says; errors go to ``handleError``."""
         entrance = self._queue_handler
         try:  # As QueueHandler.emit does, a frame less.
-            entrance.enqueue(entrance.prepare(record))
+            draft = entrance.prepare(record)  # First: a fork in here gives the child another queue.
+            entrance.enqueue(draft)
         except Exception:  # noqa: BLE001 - a log call does not raise
             self.handleError(record)
         if self._reports.waiting:
@@ -277,7 +278,8 @@ class ForwardingHandler(logging.Handler):
             return self._pipeline
 
     def _register(self, pipeline: Pipeline) -> None:
-        self._queue_handler.enqueue = pipeline.append  # type: ignore[method-assign, assignment]  # a frame less
+        if self._pipeline is pipeline:  # Else this is a child that was forked a moment ago.
+            self._queue_handler.enqueue = pipeline.append  # type: ignore[method-assign, assignment]  # a frame less
         if not self._is_closed:
             lifecycle.add_pipeline(pipeline)
             lifecycle.take_over_closed(pipeline)

@@ -283,6 +283,36 @@ os.waitpid(pid, 0)
     check_account(result.accounts, receiver, delivered=1)
 
 
+def test_a_record_in_whose_midst_the_process_forks_is_sent_by_both(programs, receiver, check_account):
+    """The child's has the child's queue, although the call began in the parent."""
+    result = programs.run(
+        """
+make()
+log.info("first")
+pid = None
+
+class Forks:
+    def __str__(self):
+        global pid
+        if pid is None:
+            pid = os.fork()
+        return "in two"
+
+log.info("%s", Forks())
+if not pid:
+    tell("FLUSHED", flush_all(10))
+    tell_accounts()
+    os._exit(0)
+os.waitpid(pid, 0)
+""",
+        url=receiver.generic_url,
+    )
+
+    assert (0, "", True) == (result.code, result.stderr, result.value("FLUSHED"))
+    check_account(result.accounts, receiver, delivered=3)
+    assert ["first", "in two", "in two"] == sorted(entry["message"] for entry in receiver.entries)
+
+
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("fault", ["none", "refused", "tls"])
 def test_nothing_is_imported_once_a_handler_is_made(programs, receiver, refused_url, fault, compression):

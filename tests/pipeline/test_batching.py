@@ -100,3 +100,26 @@ def test_waits_for_company_unless(batching, waiting, is_closed, is_hurried, seco
 
     assert seconds == batching.seconds_to_gather(1000.0)
     assert 0.0 == batching.seconds_to_gather(1001.0)
+
+
+def test_all_sources_are_asked_what_waits_also_while_nothing_may_be_sent(batching):
+    """Being asked makes a buffer number what is parked; else its callers would have to, each time for a thousand."""
+    asked = []
+
+    class Asked(Source):
+        @property
+        def waiting_bytes(self):
+            return 0
+
+        def __getattribute__(self, name):
+            if name == "waiting_entries":
+                asked.append(object.__getattribute__(self, "name"))
+            return object.__getattribute__(self, name)
+
+    for name in ("a", "b"):
+        batching.add_source(Asked(name, 1))
+    batching.admit_sources()
+    batching.again.append((Source("held", 0), Batch((Entry(1, b"x"),))))
+
+    assert batching.have_waiting()
+    assert ["a", "b"] == asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import subprocess
 import sys
 import threading
 
@@ -20,7 +21,8 @@ from defender_logging._pipeline.buffer import (
     Buffer,
     Overflow,
 )
-from defender_logging._pipeline.entry import Draft
+from defender_logging._pipeline.entry import Draft, Entry
+from defender_logging._pipeline.runs import count_fitting_drafts
 from defender_logging.clock import SYSTEM_CLOCK, Wake
 
 DRAFT = Draft(b'{"a":1', b"}")
@@ -102,6 +104,15 @@ class TestNumbering:
         assert [(number + 1, number) for number in range(11)] == [
             (entry.seq, json.loads(entry.line)["n"]) for entry in entries
         ]
+
+    @pytest.mark.parametrize("question", ["waiting_entries", "waiting_bytes", "pending"])
+    def test_who_asks_what_waits_has_it_numbered(self, question):
+        """So the sender numbers what is parked, whatever keeps it from sending."""
+        buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+        append_often(buffer, 5)
+
+        assert getattr(buffer, question) in {5, 5 * LINE_BYTES}
+        assert 0 == len(buffer._inbox)
 
     def test_what_is_parked_is_little(self):
         """The sender is told to number it; where it does not come, the caller does; a long draft waits for nobody."""
@@ -273,6 +284,49 @@ class TestNumbering:
 
         assert [1, 2, 3, 4, 5, 6] == [entry.seq for entry in take_all(buffer)]
         assert 6 == stats_of(buffer).accepted
+
+    def test_a_full_queue_looks_at_each_draft_once(self, monkeypatch):
+        """In an outage every record is dropped: one that is must not cost a look at all that wait for a number."""
+        looks = []
+
+        def counted(drafts, *room):
+            looks.append(len(drafts))
+            return count_fitting_drafts(drafts, *room)
+
+        monkeypatch.setattr("defender_logging._pipeline.buffer.count_fitting_drafts", counted)
+        buffer = make_buffer(wake_entries=100_000, max_queue_bytes=90_000)
+        append_often(buffer, 20 * MAX_PARKED)
+
+        assert stats_of(buffer).dropped > 17 * MAX_PARKED
+        assert sum(looks) <= 4 * MAX_PARKED
+
+    def test_a_destructor_that_logs_may_be_run_by_any_allocation(self):
+        """Numbering many at once allocates; whatever a collection in there appends is numbered as well."""
+
+        class Garbage:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                buffer.append(Draft(b'{"garbage":1', b"}"))
+
+        threshold = gc.get_threshold()
+        try:
+            for allocations in range(1, 30):
+                gc.collect()
+                gc.disable()
+                buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+                append_often(buffer, 100)
+                Garbage()
+                gc.set_threshold(gc.get_count()[0] + allocations, 10, 10)
+                gc.enable()
+                buffer.append(Draft(b'{"b":' + b"1" * 10_000, b"}"))  # Too long to wait for its number.
+                gc.collect()
+
+                assert 102 == stats_of(buffer).pending == len(take_all(buffer))
+        finally:
+            gc.set_threshold(*threshold)
+            gc.enable()
 
     @pytest.mark.no_cover  # Coverage tools of some Pythons take frames of their own.
     @pytest.mark.parametrize("held", [0, 3])
@@ -495,6 +549,80 @@ class TestTaking:
             buffer.append(DRAFT)
 
         assert [1, 10] == wakes
+
+    @pytest.mark.no_cover  # An exception inside the coverage tool's own lock would leave it locked.
+    def test_an_interrupted_sender_loses_nothing(self):
+        """It may be the thread of a program that ends, which takes, hands back, and is struck by signals."""
+        buffer = make_buffer(max_queue_bytes=1_000_000_000, wake_entries=100_000)
+        append_often(buffer, 1000)
+        interrupts = interrupt_at_random(
+            lambda _: buffer.hand_back(buffer.take(500, 1_000_000)), rounds=300, seconds=0.0004
+        )
+        lines = [*buffer._in_flight.values(), *(entry.line for entry in buffer._entries)]
+
+        assert interrupts > 20
+        assert 1000 == stats_of(buffer).pending == len(set(lines))
+        assert stats_of(buffer).queue_bytes == sum(map(len, lines))
+
+    def test_what_is_handed_back_counts_as_it_is(self):
+        """A receiver may have had an entry made simpler, and so shorter, meanwhile."""
+        buffer = make_buffer()
+        buffer.append(DRAFT)
+        (entry,) = take_all(buffer)
+        buffer.hand_back([Entry(entry.seq, b"{}")])
+
+        assert 2 == stats_of(buffer).queue_bytes
+        buffer.settle(take_all(buffer))
+        assert (0, 0) == (stats_of(buffer).pending, stats_of(buffer).queue_bytes)
+
+
+LACK_OF_MEMORY = """
+import json, sys
+import _testcapi
+from defender_logging._pipeline.buffer import Bounds, Buffer, Overflow
+from defender_logging._pipeline.entry import Draft
+from defender_logging.clock import Wake
+
+bounds = Bounds(1 << 25, Overflow.DROP_NEWEST, 0.0, 1000, 1 << 30)
+failed, told = 0, set()
+for first in range(0, 2400, 3):
+    buffer = Buffer("s", bounds, wake=Wake(), describe_drops=None, tell=told.add)
+    for number in range(300):
+        buffer.append(Draft(b'{"n":%d' % number, b"}"))
+    if STEP == "take":
+        buffer.waiting_bytes
+    try:
+        _testcapi.set_nomemory(first, first + 1)
+        try:
+            buffer.waiting_bytes if STEP == "number" else buffer.take(1000, 1 << 30)
+        finally:
+            _testcapi.remove_mem_hooks()
+    except MemoryError:
+        failed += 1
+    stats = buffer.stats(filtered=0, state="")
+    lines = {*buffer._in_flight.values(), *(entry.line for entry in buffer._entries)}
+    numbers = {json.loads(line)["n"] for line in lines}
+    held = sum(map(len, lines))
+    found = (stats.accepted, stats.pending, stats.dropped, stats.queue_bytes - held, len(numbers))
+    assert (300, 300, 0, 0, 300) == found, (first, found)
+print(failed)
+"""
+
+
+@pytest.mark.parametrize("step", ["number", "take"])
+def test_a_lack_of_memory_loses_and_doubles_nothing(step):
+    """Wherever the one allocation is that fails: the account is true, and all entries are there once."""
+    pytest.importorskip("_testcapi", reason="this Python was built without what makes allocations fail")
+    done = subprocess.run(
+        [sys.executable, "-c", f"STEP = {step!r}\n{LACK_OF_MEMORY}"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert int(done.stdout) > 100
 
 
 def test_a_buffer_is_collected_with_its_entries():

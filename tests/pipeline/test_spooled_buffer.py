@@ -788,6 +788,16 @@ class TestInterrupts:
         assert [0, 1, 2] == rig.deliver_all()
 
 
+def test_a_draft_that_was_left_in_the_inbox_is_written_when_the_sender_looks(make):
+    """A signal's exception may cut an append off before it is numbered; nobody waits for the next one."""
+    rig = make()
+    rig.buffer._inbox.append(Draft(b'{"n":1', b"}"))
+
+    assert 1 == rig.buffer.waiting_entries
+    assert 1 == rig.store.unsettled_count
+    assert [1] == rig.deliver_all()
+
+
 def test_each_entry_is_on_the_disk_when_append_returns(make):
     """None waits for its number beside others, as it may in a buffer without a store."""
     rig = make()

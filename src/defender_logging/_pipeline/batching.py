@@ -45,8 +45,8 @@ class Batching:
         return f"<Batching {len(self.again)} batches again, {len(list(self))} sources>"
 
     def __iter__(self) -> Iterator[Source]:
-        # Copies, which are single steps in C: other threads bring sources.
-        return chain(tuple(self._arriving), tuple(self._sources))
+        # Copies, each a single step in C once the list is there: other threads bring sources.
+        return chain([*self._arriving], [*self._sources])
 
     def add_source(self, source: Source) -> None:
         """Bring one more source, or one again whose emptied buffer was done with."""
@@ -72,7 +72,9 @@ class Batching:
         """Tell whether anything is to be sent."""
         # Put back if there is something: a hurry between a look and its end would be lost.
         is_hurried, self._is_hurried = self._is_hurried, False
-        have_waiting = bool(self.again) or any(source.waiting_entries for source in self._sources)
+        # All are asked, whatever the answer: it has them number what is parked, also while nothing may be sent.
+        waiting = [source.waiting_entries for source in self._sources]
+        have_waiting = bool(self.again) or any(waiting)
         self._is_hurried = self._is_hurried or (is_hurried and have_waiting)
         return have_waiting
 

@@ -22,7 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain as chained
+from itertools import islice
 from types import MappingProxyType
 
 from defender_logging._pipeline import threads
@@ -30,7 +30,13 @@ from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashe
 from defender_logging._pipeline.entry import Draft, Entry, new_entry
 from defender_logging._pipeline.inbox import Inbox
 from defender_logging._pipeline.ranges import Ranges
-from defender_logging._pipeline.runs import bytes_of, count_fitting, pop_left, seqs_of
+from defender_logging._pipeline.runs import (
+    bytes_of,
+    count_fitting,
+    count_fitting_drafts,
+    discard_left,
+    seqs_of,
+)
 from defender_logging.clock import SYSTEM_CLOCK, Clock, Wake
 from defender_logging.metrics import Account, Stats
 
@@ -207,14 +213,19 @@ class Buffer(Inbox):
             self._number_end(self._chain)
 
     def _next_drafts(self) -> Sequence[Draft]:
-        """Return the drafts to number next: all where nothing is to be decided for any of them, else the first."""
+        """Return the drafts to number next: all for which there is room, or the first if there is none for it."""
         inbox = self._inbox
+        first = inbox[0]
         if len(inbox) > 1 and self._chain is None and not self._is_closed and self._may_park:
-            drafts = tuple(inbox)
-            size = self._waiting_bytes + self._flight_bytes + self._sizes(drafts)
-            if size <= self._bounds.max_queue_bytes:
-                return drafts
-        return (inbox[0],)
+            room = self._bounds.max_queue_bytes - self._waiting_bytes - self._flight_bytes
+            if (
+                self._size(first) <= room
+            ):  # Asked first: else each draft that is dropped would cost a look at all.
+                # A list, since it is there before the iterator is: a collection in between may bring drafts.
+                drafts = [*inbox]
+                digits = 2 * len(str(self._last_seq + len(drafts)))
+                return drafts[: count_fitting_drafts(drafts, self._tail_bytes + digits, room)] or (first,)
+        return (first,)
 
     def _number(self, draft: Draft, *, is_own: bool = False) -> None:
         """Take the next ``seq``, splice the tail on, keep or drop."""
@@ -256,7 +267,7 @@ class Buffer(Inbox):
         waiting, count = self._waiting_bytes, len(entries)
         entries.extend(run)
         self._waiting_bytes = waiting + sum(map(len, lines))
-        self._last_seq += len(run)
+        self._last_seq = first + len(run) - 1
         self._wake_if_due(count, waiting)
 
     def _number_end(self, chain: Chain) -> None:
@@ -280,11 +291,6 @@ class Buffer(Inbox):
             head += self._chain.seal(seq, core)
         return self._numbered % (head, seq, seq, foot)
 
-    def _sizes(self, drafts: Sequence[Draft]) -> int:
-        """Return how long the lines of drafts will be at the most, without finishing them; there is no chain."""
-        digits = 2 * len(str(self._last_seq + len(drafts)))
-        return sum(map(len, chained.from_iterable(drafts))) + len(drafts) * (self._tail_bytes + digits)
-
     def _size(self, draft: Draft) -> int:
         """Return how long the line of a draft will be, without finishing it."""
         marks = 0 if self._chain is None else SEAL_BYTES
@@ -292,9 +298,14 @@ class Buffer(Inbox):
         return len(draft.head) + marks + self._tail_bytes + digits + len(draft.foot)
 
     def _repair(self) -> None:
-        """Bring the counts in line with what is held, after an interruption between two steps of ``_number``."""
+        """Bring the counts in line with what is held, after an interruption between two steps."""
         account = self._account
+        for seq in self._in_flight.keys() & set(
+            seqs_of(self._entries)
+        ):  # Not yet taken, or handed back already.
+            del self._in_flight[seq]
         self._waiting_bytes = bytes_of(self._entries)
+        self._flight_bytes = sum(map(len, self._in_flight.values()))
         settled = account.delivered + _total(account.rejected_by_reason) + _total(account.dropped_by_reason)
         surplus = settled + self._held() - self._accepted()
         if surplus > 0:
@@ -370,9 +381,12 @@ class Buffer(Inbox):
         """
         with self._section():
             # A byte for each separator; two more for the brackets are the destination's business.
-            taken = pop_left(self._entries, count_fitting(self._entries, max_entries, max_bytes))
-            self._in_flight.update(taken)
+            count = count_fitting(self._entries, max_entries, max_bytes)
+            taken = tuple(islice(self._entries, count))
             size = bytes_of(taken)
+            # In this order: whatever interrupts it, no entry is nowhere, and ``_repair`` finds those that are twice.
+            self._in_flight.update(taken)
+            discard_left(self._entries, count)
             self._waiting_bytes -= size
             self._flight_bytes += size
         return taken
@@ -396,16 +410,14 @@ class Buffer(Inbox):
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Put entries in flight back to the front, for another sender. Threads: senders only."""
         with self._section():
-            size = self._bring_down(entries)
             self._entries.extendleft(reversed(entries))
-            self._waiting_bytes += size
+            self._bring_down(entries)
+            self._waiting_bytes += bytes_of(entries)  # They may have become shorter since they were taken.
         self.wake.set()
 
-    def _bring_down(self, entries: Sequence[Entry]) -> int:
-        """Take entries out of flight; returns their size."""
-        size = sum(map(len, map(self._in_flight.pop, seqs_of(entries))))
-        self._flight_bytes -= size
-        return size
+    def _bring_down(self, entries: Sequence[Entry]) -> None:
+        """Take entries out of flight."""
+        self._flight_bytes -= sum(map(len, map(self._in_flight.pop, seqs_of(entries))))
 
     def _land(self, entries: Sequence[Entry]) -> None:
         """Let go of entries that are settled."""
@@ -453,15 +465,14 @@ class Buffer(Inbox):
 
     @property
     def waiting_entries(self) -> int:
-        """How many entries wait to be taken; without the lock, so only a hint."""
-        return len(self._entries) + len(self._inbox)
+        """How many entries wait to be taken, when those in the inbox have their numbers; only a hint."""
+        self._number_parked()
+        return len(self._entries)
 
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait to be taken, those in the inbox as well."""
-        if self._inbox:
-            with self._lock:
-                self._number_all()
+        self._number_parked()
         return self._waiting_bytes
 
     @property

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from defender_logging._pipeline.entry import Draft
-from defender_logging._pipeline.runs import pop_left
+from defender_logging._pipeline.runs import discard_left
 
 __all__ = ["Inbox"]
 
@@ -48,7 +48,7 @@ class Inbox:
         raise NotImplementedError
 
     def _next_drafts(self) -> Sequence[Draft]:
-        """Return the drafts to number next: the first, or all where nothing is to be decided for any of them."""
+        """Return the drafts to number next: the first, or many where nothing is to be decided for any of them."""
         raise NotImplementedError
 
     def _number_one(self, draft: Draft) -> None:
@@ -60,7 +60,7 @@ class Inbox:
         raise NotImplementedError
 
     def _repair(self) -> None:
-        """Bring the counts in line with what is held, after an interruption between two steps of the above."""
+        """Bring the counts in line with what is held, after an interruption between two steps in the section."""
         raise NotImplementedError
 
     # The section.
@@ -73,6 +73,10 @@ class Inbox:
             was_inside, self._is_inside = self._is_inside, True
             try:
                 yield
+            except BaseException:
+                if not was_inside:  # Else it is for the frame below, which has half a step done as well.
+                    self._repair()
+                raise
             finally:
                 self._is_inside = was_inside
                 self._changed.notify_all()
@@ -83,6 +87,12 @@ class Inbox:
         # Checked anew after each round: a signal handler may have parked a draft in the last instant.
         while self._inbox and not self._is_inside:
             self._number_next()
+
+    def _number_parked(self) -> None:
+        """Number what is in the inbox, if anything is."""
+        if self._inbox:
+            with self._lock:
+                self._number_all()
 
     def _number_next(self) -> None:
         """Number the next drafts. Without a loop: one in here could be left without its handlers, see above."""
@@ -97,7 +107,7 @@ class Inbox:
             self._begun = (drafts, self._last_seq)
             if len(drafts) > 1:
                 self._number_run(drafts)
-                pop_left(self._inbox, len(drafts))
+                discard_left(self._inbox, len(drafts))
             else:
                 self._number_one(drafts[0])
                 self._inbox.popleft()
@@ -116,8 +126,8 @@ class Inbox:
         drafts, before = self._begun
         self._repair()
         if drafts and self._last_seq > before and self._inbox and self._inbox[0] is drafts[0]:
-            # They were numbered before the interruption, and are not to be numbered twice.
-            pop_left(self._inbox, len(drafts))
+            # So many were numbered before the interruption, and are not to be numbered twice.
+            discard_left(self._inbox, min(len(drafts), self._last_seq - before))
         self._begun = None
 
     def _outlive_threads(self) -> None:

@@ -132,8 +132,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Take no more; what waits still goes out. Any thread; never waits."""
+        self._is_late = self.has_spool  # First: an append that finds the buffer closed must find this.
         self.buffer.close()
-        self._is_late = self.has_spool
 
     def serve_again(self) -> bool:
         """See that a sender has the buffer and a thread runs it; False if none can be started."""

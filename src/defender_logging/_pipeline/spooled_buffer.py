@@ -346,6 +346,7 @@ class SpooledBuffer(Buffer):
 
     @property
     def waiting_entries(self) -> int:
+        self._number_parked()
         return len(self._entries) if self._is_blind else self._waiting_count()
 
     @property
