@@ -218,9 +218,8 @@ class Buffer(Inbox):
         first = inbox[0]
         if len(inbox) > 1 and self._chain is None and not self._is_closed and self._may_park:
             room = self._bounds.max_queue_bytes - self._waiting_bytes - self._flight_bytes
-            if (
-                self._size(first) <= room
-            ):  # Asked first: else each draft that is dropped would cost a look at all.
+            # Asked first: else each draft that is dropped would cost a look at all.
+            if self._size(first) <= room:
                 # A list, since it is there before the iterator is: a collection in between may bring drafts.
                 drafts = [*inbox]
                 digits = 2 * len(str(self._last_seq + len(drafts)))
