@@ -370,12 +370,12 @@ class SpooledBuffer(Buffer):
         """Count what became of adopted entries."""
         with self._section():
             account = self._account
+            # First, as everywhere: ``_repair`` makes good what an interruption leaves uncounted, not what counts twice.
+            self._adopted_pending -= delivered + len(rejected) + damaged
             account.delivered += delivered
-            for reason in rejected:
-                account.rejected_by_reason[reason] += 1
+            account.rejected_by_reason.update(rejected)
             if damaged:
                 account.dropped_by_reason[DAMAGED] += damaged
-            self._adopted_pending -= delivered + len(rejected) + damaged
             if delivered:
                 account.last_success_unix_seconds = self._clock.time()
 
