@@ -285,6 +285,33 @@ class TestNumbering:
         assert [1, 2, 3, 4, 5, 6] == [entry.seq for entry in take_all(buffer)]
         assert 6 == stats_of(buffer).accepted
 
+    def test_a_lock_that_a_dead_thread_holds_keeps_nobody_who_asks(self, monkeypatch):
+        """At interpreter shutdown, too, a draft may be parked, and the pipeline asks at once what waits."""
+        buffer = make_buffer(wake_entries=1000, max_queue_bytes=33_554_432)
+        append_often(buffer, 5)
+        dying = threading.Thread(target=buffer._lock.acquire)
+        dying.start()
+        dying.join(10)
+        monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+        buffer.append(DRAFT)
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(buffer.waiting_entries), daemon=True)
+        asking.start()
+        asking.join(10)
+
+        assert [6] == answers
+
+    def test_what_is_handed_back_twice_is_there_once(self):
+        """As after an interruption, when nobody knows how far the first time came."""
+        buffer = make_buffer()
+        append_often(buffer, 3)
+        taken = take_all(buffer)
+        buffer.hand_back([*taken, *taken])
+        buffer.hand_back(taken)
+
+        assert taken == take_all(buffer)
+        assert 3 == stats_of(buffer).pending
+
     def test_a_full_queue_looks_at_each_draft_once(self, monkeypatch):
         """In an outage every record is dropped: one that is must not cost a look at all that wait for a number."""
         looks = []
@@ -585,16 +612,21 @@ from defender_logging.clock import Wake
 
 bounds = Bounds(1 << 25, Overflow.DROP_NEWEST, 0.0, 1000, 1 << 30)
 failed, told = 0, set()
-for first in range(0, 2400, 3):
+for first in range(0, 2400, 3) if STEP in ("number", "take") else range(200):
     buffer = Buffer("s", bounds, wake=Wake(), describe_drops=None, tell=told.add)
     for number in range(300):
         buffer.append(Draft(b'{"n":%d' % number, b"}"))
-    if STEP == "take":
+    step = lambda: buffer.waiting_bytes
+    if STEP != "number":
         buffer.waiting_bytes
+        step = lambda: buffer.take(1000, 1 << 30)
+    if STEP in ("settle", "hand_back"):
+        taken = buffer.take(200, 1 << 30)
+        step = lambda: getattr(buffer, STEP)(taken)
     try:
         _testcapi.set_nomemory(first, first + 1)
         try:
-            buffer.waiting_bytes if STEP == "number" else buffer.take(1000, 1 << 30)
+            step()
         finally:
             _testcapi.remove_mem_hooks()
     except MemoryError:
@@ -603,13 +635,14 @@ for first in range(0, 2400, 3):
     lines = {*buffer._in_flight.values(), *(entry.line for entry in buffer._entries)}
     numbers = {json.loads(line)["n"] for line in lines}
     held = sum(map(len, lines))
-    found = (stats.accepted, stats.pending, stats.dropped, stats.queue_bytes - held, len(numbers))
-    assert (300, 300, 0, 0, 300) == found, (first, found)
+    found = (stats.accepted, stats.pending + stats.delivered, stats.dropped, stats.queue_bytes - held)
+    assert (300, 300, 0, 0) == found and len(numbers) == stats.pending, (first, found, len(numbers))
+    assert stats.delivered in (0, 200), first
 print(failed)
 """
 
 
-@pytest.mark.parametrize("step", ["number", "take"])
+@pytest.mark.parametrize("step", ["number", "take", "settle", "hand_back"])
 def test_a_lack_of_memory_loses_and_doubles_nothing(step):
     """Wherever the one allocation is that fails: the account is true, and all entries are there once."""
     pytest.importorskip("_testcapi", reason="this Python was built without what makes allocations fail")
@@ -622,7 +655,7 @@ def test_a_lack_of_memory_loses_and_doubles_nothing(step):
     )
 
     assert (0, "") == (done.returncode, done.stderr)
-    assert int(done.stdout) > 100
+    assert int(done.stdout) > 30
 
 
 def test_a_buffer_is_collected_with_its_entries():

@@ -19,11 +19,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from types import MappingProxyType
+from typing import NamedTuple
 
 from defender_logging._pipeline import threads
 from defender_logging._pipeline.chain import SEAL_BYTES, Chain, End, Mark, hashes_of
@@ -34,6 +35,7 @@ from defender_logging._pipeline.runs import (
     bytes_of,
     count_fitting,
     count_fitting_drafts,
+    discard_keys,
     discard_left,
     seqs_of,
 )
@@ -94,6 +96,14 @@ class Bounds:
     wake_bytes: int
 
 
+class _Settling(NamedTuple):
+    """Entries that leave, and what the account says then."""
+
+    gone: Sequence[Entry]
+    delivered: int
+    rejected_by_reason: Counter[str]
+
+
 class Buffer(Inbox):
     """The entries of one stream. Any thread may append; the others say who may call them.
 
@@ -136,6 +146,7 @@ class Buffer(Inbox):
         self._entries: deque[Entry] = deque()
         self._in_flight: dict[int, bytes] = {}
         self._own: set[int] = set()
+        self._settling: _Settling | None = None
         self._waiting_bytes = 0
         self._flight_bytes = 0
         self._untold: dict[str, Ranges] = {}
@@ -397,31 +408,48 @@ class Buffer(Inbox):
         """
         with self._section():
             account = self._account
+            # Lists: CPython 3.12 and 3.13 crash where there is no memory for a generator.
+            refused, reasons = [entry for entry, _ in rejected], [reason for _, reason in rejected]
+            gone = [*delivered, *refused]
+            size = self._size_in_flight(gone)
+            # Noted first: an interruption in its midst is made good by ``_repair``.
+            self._settling = _Settling(
+                gone, account.delivered + len(delivered), account.rejected_by_reason + Counter(reasons)
+            )
+            self._finish_settling()
+            self._flight_bytes -= size
             if delivered:
-                self._land(delivered)
-                account.delivered += len(delivered)
                 account.last_success_unix_seconds = self._clock.time()
-            if rejected:
-                self._land([entry for entry, _ in rejected])
-                account.rejected_by_reason.update(reason for _, reason in rejected)
             self._tell_drops()
+
+    def _finish_settling(self) -> None:
+        """Do what ``_settling`` says; may be done twice."""
+        if self._settling is None:
+            return
+        self._let_go_of(self._settling.gone)
+        self._account.delivered = self._settling.delivered
+        self._account.rejected_by_reason = self._settling.rejected_by_reason
+        self._settling = None
+
+    def _let_go_of(self, entries: Sequence[Entry]) -> None:
+        discard_keys(self._in_flight, seqs_of(entries))
+        self._own.difference_update(seqs_of(entries))
 
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Put entries in flight back to the front, for another sender. Threads: senders only."""
         with self._section():
-            self._entries.extendleft(reversed(entries))
-            self._bring_down(entries)
-            self._waiting_bytes += bytes_of(entries)  # They may have become shorter since they were taken.
+            back = {entry.seq: entry for entry in entries if entry.seq in self._in_flight}.values()
+            size = self._size_in_flight(back)
+            # In this order, as in ``take``.
+            self._entries.extendleft(reversed(back))
+            discard_keys(self._in_flight, seqs_of(back))
+            self._flight_bytes -= size
+            self._waiting_bytes += bytes_of(back)  # They may have become shorter since they were taken.
         self.wake.set()
 
-    def _bring_down(self, entries: Sequence[Entry]) -> None:
-        """Take entries out of flight."""
-        self._flight_bytes -= sum(map(len, map(self._in_flight.pop, seqs_of(entries))))
-
-    def _land(self, entries: Sequence[Entry]) -> None:
-        """Let go of entries that are settled."""
-        self._bring_down(entries)
-        self._own.difference_update(seqs_of(entries))
+    def _size_in_flight(self, entries: Iterable[Entry]) -> int:
+        """Return what entries in flight count for."""
+        return sum(map(len, map(self._in_flight.__getitem__, seqs_of(entries))))
 
     def _tell_drops(self) -> None:
         """Say in the trail what is missing, when there is room again."""

@@ -16,6 +16,7 @@ Guaranteed
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ class Inbox:
         self._inbox: deque[Draft] = deque()
         self._is_inside = False
         self._begun: tuple[Sequence[Draft], int] | None = None
+        self._needs_repair = False
         self._last_seq = 0
 
     # What the buffer does in the section.
@@ -74,8 +76,8 @@ class Inbox:
             try:
                 yield
             except BaseException:
-                if not was_inside:  # Else it is for the frame below, which has half a step done as well.
-                    self._repair()
+                # Done below, or where that fails as well, before the next step of anybody.
+                self._needs_repair = True
                 raise
             finally:
                 self._is_inside = was_inside
@@ -84,6 +86,9 @@ class Inbox:
 
     def _number_all(self) -> None:
         """Number what is in the inbox; the lock is held. Inside ``_number`` it is left to the frame below."""
+        if self._needs_repair and not self._is_inside:
+            self._repair()
+            self._needs_repair = False
         # Checked anew after each round: a signal handler may have parked a draft in the last instant.
         while self._inbox and not self._is_inside:
             self._number_next()
@@ -91,6 +96,8 @@ class Inbox:
     def _number_parked(self) -> None:
         """Number what is in the inbox, if anything is."""
         if self._inbox:
+            if sys.is_finalizing():
+                self._outlive_threads()
             with self._lock:
                 self._number_all()
 

@@ -379,8 +379,8 @@ class Loop:
         for source, entries in left.items():
             reason = "no acknowledgment had come when another sender took over; the entries are sent again"
             source.note_failure(reason, duplicates_possible=len(entries))
-        while self._batching.again:
-            source, batch = self._batching.again.popleft()
+        for source, batch in self._batching.again:
             left.setdefault(source, []).extend(batch.entries)
         for source, entries in left.items():
             source.hand_back(sorted(entries))
+        self._batching.again.clear()  # Last: what an interruption leaves can be handed back again.

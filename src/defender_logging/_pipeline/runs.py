@@ -17,7 +17,7 @@ from typing import Any
 
 from defender_logging._pipeline.entry import Draft, Entry
 
-__all__ = ["bytes_of", "count_fitting", "count_fitting_drafts", "discard_left", "seqs_of"]
+__all__ = ["bytes_of", "count_fitting", "count_fitting_drafts", "discard_keys", "discard_left", "seqs_of"]
 
 _first_of = itemgetter(0)
 _second_of = itemgetter(1)
@@ -36,6 +36,11 @@ def seqs_of(entries: Iterable[Entry]) -> Iterable[int]:
 def discard_left(items: deque[Any], count: int) -> None:
     """Let go of the first ``count`` items; nothing is allocated once the first is out."""
     deque(starmap(items.popleft, repeat((), count)), maxlen=0)
+
+
+def discard_keys(mapping: dict[int, Any], keys: Iterable[int]) -> None:
+    """Let go of those items that there are."""
+    deque(map(mapping.pop, keys, repeat(None)), maxlen=0)
 
 
 def count_fitting(entries: Iterable[Entry], max_entries: int, max_bytes: int) -> int:

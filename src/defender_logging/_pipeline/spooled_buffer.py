@@ -156,8 +156,9 @@ class SpooledBuffer(Buffer):
             self._number(self._describe_and_remember(*self._to_retell.popleft()), is_own=True)
         super()._tell_drops()
 
-    def _land(self, entries: Sequence[Entry]) -> None:
-        super()._land(entries)
+    def _let_go_of(self, entries: Sequence[Entry]) -> None:
+        self._store.settle(seqs_of(entries))
+        super()._let_go_of(entries)
         if self._told_by:
             for seq in seqs_of(entries):
                 self._told_by.pop(seq, None)
@@ -305,7 +306,6 @@ class SpooledBuffer(Buffer):
         problem = keep_dead_letters(self._store, rejected, self._account.last_error or "")
         with self._section():
             self._note_unwritten(self._store)
-            self._store.settle([entry.seq for entry in (*delivered, *(entry for entry, _ in rejected))])
             super().settle(delivered, rejected)
             if problem:
                 self._note_trouble("dead letter", problem)
