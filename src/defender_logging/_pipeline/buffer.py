@@ -310,10 +310,9 @@ class Buffer(Inbox):
     def _repair(self) -> None:
         """Bring the counts in line with what is held, after an interruption between two steps."""
         account = self._account
-        for seq in self._in_flight.keys() & set(
-            seqs_of(self._entries)
-        ):  # Not yet taken, or handed back already.
-            del self._in_flight[seq]
+        self._finish_settling()
+        # Those that are in both are not taken yet, or handed back already.
+        discard_keys(self._in_flight, seqs_of(self._entries))
         self._waiting_bytes = bytes_of(self._entries)
         self._flight_bytes = sum(map(len, self._in_flight.values()))
         settled = account.delivered + _total(account.rejected_by_reason) + _total(account.dropped_by_reason)
