@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from defender_logging._pipeline.runs import discard_left
 __all__ = ["Inbox"]
 
 
-class Inbox:
+class Inbox(ABC):
     """Drafts that wait for their numbers, and the section in which they get them. A base of ``Buffer``.
 
     Every draft is an object of its own, or one that may stand in twice in a row without harm.
@@ -45,25 +46,25 @@ class Inbox:
 
     # What the buffer does in the section.
 
+    @abstractmethod
     def _number_what_comes_before(self, draft: Draft) -> None:
         """Number what has to stand before ``draft``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _next_drafts(self) -> Sequence[Draft]:
         """Return the drafts to number next: the first, or many where nothing is to be decided for any of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _number_one(self, draft: Draft) -> None:
         """Give a draft the next number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _number_run(self, drafts: Sequence[Draft]) -> None:
         """Give drafts the next numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _repair(self) -> None:
         """Bring the counts in line with what is held, after an interruption between two steps in the section."""
-        raise NotImplementedError
 
     # The section.
 
