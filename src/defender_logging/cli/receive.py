@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             _introduce(receiver, arguments)
             while not printer.is_over.wait(_WAKE_SECONDS):
                 pass
-        except (KeyboardInterrupt, BrokenPipeError):  # The two usual ends, the second one while it introduces itself.
+        except (KeyboardInterrupt, BrokenPipeError):  # The two usual ends.
             pass
         finally:
             receiver.stop()
